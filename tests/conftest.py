@@ -1,7 +1,7 @@
-"""What holds for every test.
+"""Set-up and options of all tests.
 
-A plain run tries a quarter of the examples, of the rounds and of the sizes. `pytest --long` tries them all, and runs the
-tests marked `long`, too.
+A plain run uses a quarter of the examples, rounds and sizes. `pytest --long` uses all of them and also runs the tests
+marked `long`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import pytest
 from hypothesis import settings
 from support.budget import SHORT, WHOLE
 
-# A deadline measures the machine, not the code: a busy one fails it.
+# Deadlines measure the machine, not the code, and fail on a busy one.
 settings.register_profile("short", settings.default, deadline=None, max_examples=SHORT)
 settings.register_profile("long", settings.default, deadline=None, max_examples=WHOLE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="try all examples and sizes, and run the tests marked long")
+    parser.addoption("--long", action="store_true", help="use all examples and sizes, and run the tests marked long")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,6 +41,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _share_bytecode(config: pytest.Config) -> None:
-    """Lets interpreters that tests start share compiled modules where none may be written beside the sources."""
+    """Lets interpreters started by tests share compiled modules where the source tree is not writable."""
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") and "PYTHONPYCACHEPREFIX" not in os.environ:
         os.environ["PYTHONPYCACHEPREFIX"] = str(Path(config.rootpath, ".pytest_cache", "bytecode"))

@@ -1,11 +1,11 @@
-"""Damages small files in every way, and asks every reader: right answers, or an error that says what is wrong.
+"""Damages small files in every way and runs every reader on them: each must answer correctly or say what is wrong.
 
 usage: python tests/crash/damage.py [--every 1] [--only flips,words,pages,cuts] [--seed 1]
 
-Every byte of a closed file, and of the journal of a process that died, is changed by several bit patterns; words and
-pages change places or are lost; files are cut at every length. Each is read in turn by a scan, by queries, `info`,
-`verify` and `recover`, and opened for a put. A `StoreCorruptError` or a `StoreFormatError` is right, and so is the whole
-answer, or a part of it from `recover`.
+The program flips bits in every byte of a closed file and of a crashed process's journal, swaps and drops words and
+pages, and truncates the files at every length. It then reads each result with a scan, queries, `info`, `verify` and
+`recover`, and opens it for a put. A reader passes if it raises `StoreCorruptError` or `StoreFormatError`, or returns the
+full answer; `recover` may return part of it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Reading(TSModel):
 
 
 class Small(NamedTuple):
-    """A file, its journal and the index of that, and the records in them."""
+    """A file, its journal and the journal's index, and the records they hold."""
 
     main: bytes
     journal: bytes
@@ -57,7 +57,7 @@ class Small(NamedTuple):
 
 
 def small(directory: Path) -> Small:
-    """A closed file with merged runs and others, of several cids."""
+    """A closed file with merged and unmerged runs of several cids."""
     path = directory / "small.tsdb"
     with closing(EmbeddedStore(SQLiteEngine(str(path)), policy=MergePolicy(fan_in=3))) as store:
         for number in range(4):
@@ -68,7 +68,7 @@ def small(directory: Path) -> Small:
 
 
 def left(directory: Path) -> Small:
-    """A file and its journal as a process left them that died."""
+    """A file and its journal as left by a process that was killed."""
     path = directory / "left.tsdb"
     store = EmbeddedStore(SQLiteEngine(str(path)))
     for number in range(4):
@@ -80,14 +80,14 @@ def left(directory: Path) -> Small:
 
 def scan(path: Path, rows: list[Row]) -> None:
     with closing(open_store(path, read_only=True)) as store:
-        assert scanned(store) == rows, "a scan gives other records"
+        assert scanned(store) == rows, "a scan returns different records"
         assert store.last_acq(KeyRange()) == max([row[4] for row in rows], default=-1) + 1, "last_acq went back"
 
 
 def query(path: Path, rows: list[Row]) -> None:
     with connect(path, read_only=True) as session:
         query = session.query(Reading)
-        assert query.count() == len(rows), "another count"
+        assert query.count() == len(rows), "the count differs"
         found = query.to_numpy()
         assert sorted(zip(found["mid"].tolist(), found["cap"].tolist(), strict=True)) == sorted(
             (row[1], row[3]) for row in rows
@@ -99,7 +99,7 @@ def query(path: Path, rows: list[Row]) -> None:
 
 def looked_over(path: Path, rows: list[Row]) -> None:
     found = info(path)
-    assert found.records == len(rows), "info counts other records"
+    assert found.records == len(rows), "info reports a different count"
 
 
 def verified(path: Path, rows: list[Row]) -> None:
@@ -116,15 +116,15 @@ def recovered(path: Path, rows: list[Row]) -> None:
     with closing(open_store(target, read_only=True)) as store:
         found = scanned(store)
     assert len(found) == report.records
-    assert not Counter(found) - Counter(rows), "recover makes records up"
+    assert not Counter(found) - Counter(rows), "recover invents records"
     if not report.faults:
-        assert found == rows, "records are lost, and nothing is told"
+        assert found == rows, "records are lost silently"
 
 
 def put(path: Path, rows: list[Row]) -> None:
     with closing(open_store(path)) as store:
         store.append(batches([(9, 1, 0, 0, b"more")]))
-        assert scanned(store)[: len(rows)] == rows, "a file that took a put gives other records"
+        assert scanned(store)[: len(rows)] == rows, "the file returns different records after a put"
 
 
 Reader: TypeAlias = Callable[[Path, list[Row]], None]
@@ -132,7 +132,7 @@ READERS: tuple[Reader, ...] = (scan, query, looked_over, verified, recovered, pu
 
 
 def answer(path: Path, main: bytes, journal: bytes, index: bytes, rows: list[Row], reader: Reader) -> bool:
-    """Asks a reader; returns whether it refused."""
+    """Runs a reader; returns whether it refused."""
     for end in ("", "-wal", "-shm", "-journal"):
         Path(f"{path}{end}").unlink(missing_ok=True)
     path.write_bytes(main)
@@ -152,12 +152,12 @@ def answer(path: Path, main: bytes, journal: bytes, index: bytes, rows: list[Row
         return False
     finally:
         signal.alarm(0)
-    assert "damaged.tsdb" in message or "saved.tsdb" in message, f"it does not name the file: {message}"
+    assert "damaged.tsdb" in message or "saved.tsdb" in message, f"the message does not name the file: {message}"
     return True
 
 
 def flips(content: bytes, every: int, chance: random.Random) -> Iterator[tuple[str, bytes]]:
-    """Every byte that is not 0, with each pattern, and one in fifty of the others."""
+    """Flips every nonzero byte with each pattern, and one zero byte in fifty."""
     for at in range(chance.randrange(every), len(content), every):
         if not content[at] and chance.random() > 0.02:
             continue
@@ -205,9 +205,9 @@ def interrupted(*_: object) -> None:
 
 
 def suite(folder: Path, only: list[str], every: int, seed: int, most: int = 10**9) -> tuple[Counter[str], list[str]]:
-    """Damages files in every way; returns how many were refused and answered, and what went wrong."""
+    """Damages files in every way; returns how many reads were refused, how many were answered, and the failures."""
     signal.signal(signal.SIGALRM, interrupted)
-    # Nobody else has these files, for whom a store would have to wait.
+    # No other process has these files open, so a store need not wait for one.
     with patch.object(sqlite, "_CLOSING", 0.001), patch.object(sqlite, "_WRITING", 0.001):
         return _suite(folder, only, every, seed, most)
 
@@ -227,7 +227,7 @@ def _suite(folder: Path, only: list[str], every: int, seed: int, most: int) -> t
                 try:
                     refused = answer(path, main, journal, original.index, original.rows, reader)
                     counts[f"{name} of a {of}: {'refused' if refused else 'right'}"] += 1
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+                except Exception as error:  # noqa: BLE001 - any exception is a finding
                     wrong.append(f"{what} of a {of}, {reader.__name__}: {described(error)}")
                     if len(wrong) > 15:
                         return counts, wrong
@@ -236,8 +236,8 @@ def _suite(folder: Path, only: list[str], every: int, seed: int, most: int) -> t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", type=int, default=1, help="try every nth byte, word, page and length only")
-    parser.add_argument("--only", default=",".join(DAMAGES), help="kinds of damage, with commas between them")
+    parser.add_argument("--every", type=int, default=1, help="try only every nth byte, word, page and length")
+    parser.add_argument("--only", default=",".join(DAMAGES), help="kinds of damage, separated by commas")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     began = time.monotonic()

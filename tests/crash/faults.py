@@ -1,13 +1,12 @@
-"""Lets every single write, sync, cut, creation, renaming and removal fail that a store does, one after another, and
-looks at what is then in the file.
+"""Makes each write, sync, truncation, creation, rename and removal of a store fail in turn, then checks the file.
 
 usage: python tests/crash/faults.py [--every 1] [--only put,merge,...] [--disk]
 
-For each operation, each way to fail, and each N, the Nth call fails: once, or from then on, or after a part was
-written, with EIO or ENOSPC. Then the faults end. What was acknowledged must be there once, nothing in part, nothing
-that was said not to be stored; a commit that failed is in doubt; the error is a `StoreError` that names the file; the
-store goes on, or refuses to until it is opened again. The same holds for a copy of the files as they were at the
-moment of the fault, as if the process had died.
+For each operation, failure mode and N, the Nth call fails with EIO or ENOSPC: once, from then on, or after writing part
+of its bytes. Then the faults stop. Every acknowledged put must be there exactly once and whole; no put reported as not
+stored may be there; a failed commit is in doubt. The error must be a `StoreError` that names the file, and the store must
+keep working or refuse to work until it is reopened. The same must hold for a copy of the files taken at the moment of
+the fault, as if the process had died.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from tsmodel.store.sqlite import SQLiteEngine
 
 
 class Way(NamedTuple):
-    """How a call fails."""
+    """A failure mode of a call."""
 
     name: str
     code: int
@@ -79,7 +78,7 @@ class Run:
 
     @contextmanager
     def tolerant(self) -> Iterator[None]:
-        """What a `StoreError` ends, and nothing else may."""
+        """Work that only a `StoreError` may end."""
         try:
             yield
         except StoreError as error:
@@ -118,7 +117,7 @@ def spill(run: Run) -> None:
 
 
 def sliced(run: Run) -> None:
-    """Puts that are encoded in slices before they are stored."""
+    """Puts that are encoded in batches before they are stored."""
     store = run.opened(slice_bytes=3000)
     store.engine._writer.execute("PRAGMA cache_size = 1")
     run.arm()
@@ -135,7 +134,7 @@ def checkpoint(run: Run) -> None:
 
 
 def cut_back(run: Run) -> None:
-    """Puts after each of which the journal is emptied."""
+    """Puts, each followed by a checkpoint that empties the journal."""
     before, engine._JOURNAL_LIMIT = engine._JOURNAL_LIMIT, 1
     try:
         store = run.opened()
@@ -165,7 +164,7 @@ def close(run: Run) -> None:
 
 
 def reopen(run: Run) -> None:
-    """What a process left that died: a journal that nobody has taken in."""
+    """Files of a killed process: the journal is not yet merged into the file."""
     store = run.opened()
     for _ in range(3):
         run.world.put(store)
@@ -244,7 +243,7 @@ class Reading(TSModel):
 
 
 def flush(run: Run) -> None:
-    """A session, whose accounts must be right."""
+    """A session; its count of pending records must stay right."""
     path = run.directory / "session.tsdb"
     session = connect(path)
     rows = [Reading(cid=1, mid=n, moid=1, cap=1, counter=1) for n in range(3)]
@@ -288,7 +287,7 @@ OPERATIONS: dict[str, Callable[[Run], None]] = {each.__name__: each for each in 
 
 
 def copied(path: Path, directory: Path) -> Path:
-    """A copy of a file and its journals, as they are at this moment."""
+    """Copies a file and its journals in their current state."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     for end in ("", "-wal", "-journal"):
@@ -298,7 +297,7 @@ def copied(path: Path, directory: Path) -> Path:
 
 
 def template(directory: Path) -> World:
-    """A closed file that holds some runs."""
+    """A closed file with some runs."""
     directory.mkdir()
     world = World()
     store = EmbeddedStore(SQLiteEngine(str(directory / "store.tsdb")), policy=MergePolicy(fan_in=3))
@@ -311,7 +310,7 @@ def template(directory: Path) -> World:
 def attempt(
     shim: Shim, folder: Path, world: World, operation: Callable[[Run], None], way: Way, nth: int
 ) -> tuple[int, Run]:
-    """Runs an operation whose nth call fails; returns how many calls there were before it failed or ended."""
+    """Runs an operation whose nth call fails; returns the number of calls until it failed or finished."""
     directory = folder / "run"
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(folder / "template", directory)
@@ -349,7 +348,7 @@ def attempt(
 
 
 def goes_on(run: Run) -> None:
-    """Makes sure that a store takes more, when it does not say that it has to be opened again."""
+    """Checks that a store accepts more puts, unless it says that it must be reopened."""
     assert run.store is not None
     run.shim.disarm()
     if not run.world.put(run.store):
@@ -357,7 +356,7 @@ def goes_on(run: Run) -> None:
 
 
 def check_nothing_is_held(directory: Path) -> None:
-    """Makes sure that no file is open any more, and none but the store's are left."""
+    """Checks that no file is still open and that only the store's own files are left."""
     held = []
     for each in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
@@ -374,7 +373,7 @@ def interrupted(*_: object) -> None:
 def sweep(
     folder: Path, operations: list[str], every: int, *, stops: bool = False, told: Callable[[str], object] | None = None
 ) -> tuple[Counter[str], list[str], set[str]]:
-    """Lets every call of operations fail in every way; returns how many did, what went wrong, and what errors said."""
+    """Makes every call of the operations fail in every mode; returns fault count, failures and messages."""
     shim = Shim()
     blocks.BLOCK_RECORDS = 64
     shim.watch(folder / "run")
@@ -390,7 +389,7 @@ def sweep(
                 try:
                     seen, run = attempt(shim, folder, world, OPERATIONS[name], way, nth)
                     messages |= {f"{name}, {way.name}: {each.replace(str(folder), '')}" for each in run.world.messages}
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+                except Exception as error:  # noqa: BLE001 - any exception is a finding
                     wrong.append(f"{name}, {way.name}, call {nth}: {described(error)}")
                     if stops or len(wrong) > 40:
                         return counts, wrong, messages
@@ -410,12 +409,12 @@ def sweep(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", type=int, default=1, help="try every nth call only")
-    parser.add_argument("--only", default=",".join(OPERATIONS), help="operations, with commas between them")
+    parser.add_argument("--every", type=int, default=1, help="try only every nth call")
+    parser.add_argument("--only", default=",".join(OPERATIONS), help="operations, separated by commas")
     parser.add_argument("--disk", action="store_true", help="keep the files on a disk, not in memory")
-    parser.add_argument("--stops", action="store_true", help="end at the first thing that is wrong")
-    parser.add_argument("--messages", action="store_true", help="show what errors said")
-    parser.add_argument("--json", action="store_true", help="print figures for a program")
+    parser.add_argument("--stops", action="store_true", help="stop at the first failure")
+    parser.add_argument("--messages", action="store_true", help="show the error messages")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     restart_under_shim()
     began = time.monotonic()

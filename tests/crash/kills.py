@@ -1,10 +1,10 @@
-"""Kills processes at work with a store, and looks at what is then in the file.
+"""Kills processes that work on a store, then checks the file.
 
 usage: python tests/crash/kills.py [--runs 500] [--only puts,compact,...] [--seed 1]
 
-A process opens the store, puts records, and compacts, copies or closes it over and over; it says when each put was
-acknowledged. After a while it is killed with SIGKILL. Then the file must hold what was acknowledged, once, nothing in
-part but whole puts, and it must verify. The next process goes on with the same file.
+A process opens the store and puts, compacts, copies or closes it in a loop, and reports each acknowledged put. After a
+while it is killed with SIGKILL. The file must then hold every acknowledged put exactly once, only whole puts, and it
+must verify. The next process continues with the same file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KINDS = ("puts", "compact", "backup", "close")
 
 
 def count_of(number: int) -> int:
-    """How many records a put has."""
+    """Number of records of a put."""
     return 1 + number * 37 % 300
 
 
@@ -46,13 +46,13 @@ def records_of(number: int) -> list[tuple[int, int, int, int, bytes]]:
 
 
 def work(path: str, first: int, kind: str) -> None:
-    """What is killed. It never ends."""
+    """The process that is killed. It never returns."""
     blocks.BLOCK_RECORDS, maintenance._STEP = 64, 20_000
     policy = MergePolicy(fan_in=1000) if kind == "compact" else MergePolicy(fan_in=2, final=2**20)
     number = first
 
     def opened() -> EmbeddedStore:
-        store = EmbeddedStore(SQLiteEngine(path), policy=policy, slice_bytes=6000)  # half of the puts are larger
+        store = EmbeddedStore(SQLiteEngine(path), policy=policy, slice_bytes=6000)  # half of the puts are large
         store.engine._writer.execute("PRAGMA wal_autocheckpoint = 20")
         return store
 
@@ -76,7 +76,7 @@ def work(path: str, first: int, kind: str) -> None:
 
 
 def killed(path: Path, first: int, kind: str, longest: float, chance: random.Random, *, forks: bool) -> set[int]:
-    """Lets a process work for a while and kills it; returns the puts that it said were acknowledged."""
+    """Runs a process for a while and kills it; returns the puts it reported as acknowledged."""
     start = forked if forks else spawned
     process, said = start(str(path), first, kind)
     with said:
@@ -91,7 +91,7 @@ def killed(path: Path, first: int, kind: str, longest: float, chance: random.Ran
 
 
 def spawned(path: str, first: int, kind: str) -> tuple[int, BinaryIO]:
-    """A new process at work, and what it says."""
+    """Starts a process; returns it and its output."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
     command = [sys.executable, __file__, "--work", path, str(first), kind]
     out, said = os.pipe()
@@ -101,7 +101,7 @@ def spawned(path: str, first: int, kind: str) -> tuple[int, BinaryIO]:
 
 
 def forked(path: str, first: int, kind: str) -> tuple[int, BinaryIO]:
-    """A copy of this process at work, which starts faster."""
+    """Forks this process, which is faster than starting a new one."""
     out, said = os.pipe()
     process = os.fork()
     if not process:
@@ -115,8 +115,8 @@ def forked(path: str, first: int, kind: str) -> tuple[int, BinaryIO]:
 
 
 def looked_at(path: Path, acknowledged: set[int], runs: int) -> int:
-    """Compares a file with what was acknowledged; returns how many puts are there that were not: each process may have
-    been killed after a commit, and before it said so."""
+    """Checks a file against the acknowledged puts; returns the number of other puts in it. A process killed between a
+    commit and its report leaves such a put."""
     report = verify(path)
     assert report.is_whole, report
     with closing(open_store(path)) as store:
@@ -125,18 +125,18 @@ def looked_at(path: Path, acknowledged: set[int], runs: int) -> int:
     for row in rows:
         found[row[1]].append((*row[:4], row[5]))
     lost = acknowledged - found.keys()
-    assert not lost, f"puts {sorted(lost)} were acknowledged and are lost"
+    assert not lost, f"acknowledged puts {sorted(lost)} are lost"
     for number, each in found.items():
-        assert sorted(each) == records_of(number), f"put {number} is there with {len(each)} of {count_of(number)} records"
+        assert sorted(each) == records_of(number), f"put {number} has {len(each)} of its {count_of(number)} records"
     twice = [acq for acq, count in Counter(row[4] for row in rows).items() if count > 1]
-    assert not twice, f"acqs {twice[:5]} are there twice"
+    assert not twice, f"acqs {twice[:5]} are stored twice"
     assert len(found.keys() - acknowledged) <= runs
     return len(found.keys() - acknowledged)
 
 
 def series(path: Path, kind: str, runs: int, seed: int, longest: float = 0.15, *, forks: bool = False) -> tuple[int, int]:
-    """Kills so many processes, one after another, over one file that begins anew now and then; returns how many puts were
-    acknowledged, and how many were stored and not acknowledged any more."""
+    """Kills that many processes in turn on one file, which is replaced now and then; returns the number of acknowledged
+    puts and of puts that were stored but never acknowledged."""
     chance = random.Random(f"{kind} {seed}")
     acknowledged: set[int] = set()
     puts = unsaid = since = 0
@@ -160,8 +160,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--work"]:
         work(sys.argv[2], int(sys.argv[3]), sys.argv[4])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=500, help="how many processes are killed")
-    parser.add_argument("--only", default=",".join(KINDS), help="what they do, with commas between")
+    parser.add_argument("--runs", type=int, default=500, help="number of processes to kill")
+    parser.add_argument("--only", default=",".join(KINDS), help="what the processes do, separated by commas")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     kinds = options.only.split(",")

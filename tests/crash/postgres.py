@@ -1,15 +1,15 @@
-"""Kills writers, followers, connections and the server of a store in PostgreSQL, and looks at what is then in it.
+"""Kills writers, followers, connections and the server of a store in PostgreSQL, then checks the store.
 
 usage: python tests/crash/postgres.py [--kills 500] [--only writer,follower,backend,server] [--seed 1] [--shards 3]
 
-Several processes write at the same time, each in a way of its own: puts that find out by themselves what became of a
-commit without an answer; sessions that ask later (`on_unknown="check"`); puts with acqs of their own, with undoing some of
-them, and compaction. Followers read what is new, and write down how far they came. All say what was acknowledged. Again
-and again one process is killed, or the process that serves a connection, or the server, and started again. At the end
-everything that was acknowledged must be there, once, whole, and seen once by each follower; and the store must verify.
+Several processes write at once, each in its own way: puts that reconcile a commit without an answer themselves; sessions
+that reconcile later (`on_unknown="check"`); puts with explicit acqs, some of which are undone, with compaction. Followers
+read new records and save checkpoints. Every process logs what was acknowledged. Again and again the program kills and
+restarts a process, a connection's backend, or the server. In the end everything acknowledged must be stored exactly once
+and whole, each follower must have seen it once, and the store must verify.
 
 With `--shards`, the store is spread over several servers, one of which is killed at a time. Writers are sessions whose
-flushes go to all shards. What is acknowledged, refused or in doubt is told of the records of each shard.
+flushes go to all shards, and outcomes (acknowledged, refused, in doubt) are logged per shard.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ KINDS = ("writer", "follower", "backend", "server")
 WAYS = ("finds out", "checks", "own acqs")
 FOLLOWERS = 2
 STEP = 1_000_000
-"""Numbers of puts that each process has for itself."""
+"""Put numbers reserved for each process."""
 CIDS = 9
-"""Client ids of records that go to several shards."""
+"""The cids of puts that go to several shards."""
 OWN = 5
-"""The acq of records that have one of their own."""
+"""The first explicit acq."""
 POLICY = MergePolicy(fan_in=3, final=2**20)
 Unit: TypeAlias = tuple[int, int]
 """A put on a shard: its number, and the shard."""
@@ -66,22 +66,22 @@ class Put(TSModel, moid=0):
 
 
 def count_of(number: int) -> int:
-    """How many records a put has."""
+    """Number of records of a put."""
     return 1 + number * 37 % 60
 
 
 def records_of(number: int, shards: int) -> list[tuple[int, int]]:
-    """The cap and the cid of each record of a put: of one cid, or of many on several shards."""
+    """The cap and cid of each record of a put: one cid, or many on several shards."""
     return [(n, number % 3 if shards == 1 else (number + n) % CIDS) for n in range(count_of(number))]
 
 
 def quicker_merging() -> None:
-    """Has stores merge after fewer puts."""
+    """Makes stores merge after fewer puts."""
     shards.PostgresStore = partial(PostgresStore, policy=POLICY)  # type: ignore[assignment, misc]
 
 
 class Said:
-    """What a process says, in a file that survives it."""
+    """A process's log, in a file that survives it."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -91,7 +91,7 @@ class Said:
 
 
 def opened(url: str) -> Any:
-    """A store, as soon as the server takes connections."""
+    """Opens a store as soon as the server accepts connections."""
     quicker_merging()
     while True:
         try:
@@ -101,7 +101,7 @@ def opened(url: str) -> Any:
 
 
 def write(url: str, say: Said, first: int, way: str) -> None:
-    """What writes. It never ends."""
+    """A writer. It never returns."""
     blocks.BLOCK_RECORDS, maintenance._STEP = 64, 20_000
     if way == "checks":
         check(url, say, first)
@@ -127,7 +127,7 @@ def write(url: str, say: Said, first: int, way: str) -> None:
 
 
 def settled(say: Said, what: tuple[object, ...], work: Callable[[], object]) -> None:
-    """Does something, and says when it is done."""
+    """Runs an operation and logs its completion."""
     say(*what)
     try:
         work()
@@ -139,7 +139,7 @@ def settled(say: Said, what: tuple[object, ...], work: Callable[[], object]) -> 
 
 
 def check(url: str, say: Said, first: int) -> None:
-    """Writes by sessions, to which an answer that was lost is a doubt to be resolved."""
+    """Writes through sessions, which reconcile puts whose answer was lost."""
     engine._FINDING_OUT = 0.0
     retry = Retry(attempts=1000, first="10ms", most="100ms", on_unknown="check")
     with connected(url, retry) as session:
@@ -151,7 +151,7 @@ def check(url: str, say: Said, first: int) -> None:
 
 
 def connected(url: str, retry: Retry) -> Session:
-    """A session, as soon as the server takes connections."""
+    """Opens a session as soon as the server accepts connections."""
     while True:
         try:
             return connect(url, retry=retry)
@@ -160,7 +160,7 @@ def connected(url: str, retry: Retry) -> Session:
 
 
 def write_on_shards(url: str, say: Said, first: int, way: str, shards: int) -> None:
-    """What writes to several servers. It never ends."""
+    """A writer to several servers. It never returns."""
     blocks.BLOCK_RECORDS, maintenance._STEP = 64, 20_000
     if way == "checks":
         engine._FINDING_OUT = 0.0
@@ -170,7 +170,7 @@ def write_on_shards(url: str, say: Said, first: int, way: str, shards: int) -> N
     with_acq = way == "own acqs"
     quicker_merging()
     session = connected(url, retry)
-    since: list[Unit] = []  # what the next receipt is of
+    since: list[Unit] = []  # the shard of the next receipt
     for number in count(first):
         units = Counter((number, shard_of(cid, shards)) for _, cid in records_of(number, shards))
         rows = [Put(cid=cid, mid=number, cap=n, acq=OWN, number=number) for n, cid in records_of(number, shards)]
@@ -184,7 +184,7 @@ def write_on_shards(url: str, say: Said, first: int, way: str, shards: int) -> N
         outcomes = dict.fromkeys(units, "put")
         for outcome, lost in (("not", told.not_stored), ("doubt", told.unknown)) if told else ():
             some = Counter((number, shard_of(row.cid, shards)) for row in lost)
-            assert all(count == units[unit] for unit, count in some.items()), "a shard stored a part of its put"
+            assert all(count == units[unit] for unit, count in some.items()), "a shard stored part of its put"
             outcomes |= dict.fromkeys(some, outcome)
         for unit, outcome in outcomes.items():
             say(outcome, unit, *([] if with_acq or told or outcome != "put" else [receipt.acq_min, receipt.acq_max]))
@@ -201,7 +201,7 @@ def write_on_shards(url: str, say: Said, first: int, way: str, shards: int) -> N
 
 
 def follow(url: str, say: Said, position: int, shards: int) -> None:
-    """What follows. It never ends."""
+    """A follower. It never returns."""
     store = opened(url)
     while True:
         try:
@@ -216,12 +216,12 @@ def follow(url: str, say: Said, position: int, shards: int) -> None:
 
 
 def units_in(rows: list[Any], shards: int) -> Counter[Unit]:
-    """How many records there are of each put on each shard."""
+    """Number of records of each put on each shard."""
     return Counter((row[1], shard_of(row[0], shards)) for row in rows)
 
 
 def created(servers: list[Server]) -> str:
-    """The URL of a store over some servers."""
+    """The URL of a store spread over servers."""
     if len(servers) == 1:
         return f"{servers[0].url}?connect_timeout=5"
     url = f"{servers[0].url}?schema=shards&connect_timeout=5"
@@ -230,12 +230,12 @@ def created(servers: list[Server]) -> str:
 
 
 class Crowd:
-    """Processes at work, and what they said.
+    """The running processes and their logs.
 
     Args:
         servers: the servers.
         url: the store.
-        directory: where they say it.
+        directory: where they log.
     """
 
     def __init__(self, servers: list[Server], url: str, directory: Path) -> None:
@@ -250,7 +250,7 @@ class Crowd:
             self._start("follower", at)
 
     def kill(self, kind: str, chance: random.Random) -> None:
-        """Kills something, and starts it again."""
+        """Kills something and restarts it."""
         server = chance.choice(self._servers)
         if kind == "server":
             server.kill()
@@ -262,28 +262,28 @@ class Crowd:
             self._end(pid)
 
     def check_alive(self) -> None:
-        """Makes sure that no process ended by itself."""
+        """Checks that no process exited by itself."""
         for pid in list(self._running):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 del self._running[pid]
                 raise AssertionError((self._directory / "errors").read_text())
 
     def quiet(self) -> None:
-        """Kills the writers, and waits until followers have seen what they stored last."""
+        """Kills the writers and waits until followers have seen the last records."""
         for pid, (role, _) in list(self._running.items()):
             if role == "writer":
                 self._end(pid, again=False)
         with closing(opened(self._url)) as store:
-            put_last(store)  # and thereby waits for whoever of them is still at work on the server
+            put_last(store)  # and thereby waits for those whose backend still works on the server
             answer, until = store.last_acq(KeyRange()), time.monotonic() + 120
         for at in range(FOLLOWERS):
             while max((said[1] for said in lines(self._directory / f"follower {at}")), default=answer - 1) < answer:
                 self.check_alive()
-                assert time.monotonic() < until, f"follower {at} does not come to the end"
+                assert time.monotonic() < until, f"follower {at} does not reach the end"
                 time.sleep(0.02)
 
     def close(self) -> None:
-        """Kills all."""
+        """Kills all processes."""
         for pid in list(self._running):
             self._end(pid, again=False)
 
@@ -321,14 +321,14 @@ class Crowd:
 
 
 def lines(path: Path) -> list[Any]:
-    """What a process said, but for a line that it did not finish."""
+    """The complete lines of a process's log."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def put_last(store: Any) -> None:
-    """Puts something on each shard; once it is stored, all that was under way is stored or never will be."""
+    """Puts a record on each shard. Once it is stored, every earlier put has either been stored or never will be."""
     shards = getattr(store, "shards", (store,))
     number = STEP - 1
     records = records_of(number, len(shards))
@@ -337,15 +337,15 @@ def put_last(store: Any) -> None:
         while rows:
             try:
                 shard.append(batches(rows))
-            except StoreUnreachableError:  # a server that begins again: nothing was stored
+            except StoreUnreachableError:  # the server is starting: nothing was stored
                 time.sleep(0.02)
             else:
                 break
 
 
 def looked_at(url: str, directory: Path, shards: int) -> tuple[int, int]:
-    """Compares what is there with what was said; gives how many puts were acknowledged, and how many others are there. What
-    goes to several shards is a put on each of them."""
+    """Checks the store against the logs; returns the number of acknowledged puts and of others that are stored. A put to
+    several shards counts as one on each."""
     put: dict[Unit, Any] = {}
     undone: set[Unit] = set()
     removing: set[Unit] = set()
@@ -376,21 +376,21 @@ def looked_at(url: str, directory: Path, shards: int) -> tuple[int, int]:
     wanted = Counter((number, shard_of(cid, shards)) for number, _ in found for _, cid in records_of(number, shards))
     numbers = Counter(number for number, _ in found)
     twice = {unit: count for unit, count in found.items() if count * numbers[unit[0]] != wanted[unit]}
-    assert not twice, f"puts are there in part or twice: {twice}"
-    assert len({row[:5] for row in rows}) == len(rows), "records are there twice"
+    assert not twice, f"puts are stored partly or twice: {twice}"
+    assert len({row[:5] for row in rows}) == len(rows), "records are stored twice"
     lost = put.keys() - found.keys() - removing
-    assert not lost, f"puts {sorted(lost)[:5]} were acknowledged, and are lost"
-    assert not undone & found.keys(), "what was removed is there"
-    assert not refused & found.keys(), "what was said not to be stored is there"
+    assert not lost, f"acknowledged puts {sorted(lost)[:5]} are lost"
+    assert not undone & found.keys(), "removed records are back"
+    assert not refused & found.keys(), "puts reported as not stored are stored"
     given = [(shard_of(row[0], shards), row[4]) for row in rows if row[4] != OWN]
-    assert len(set(given)) == len(given), "an acq was given twice"
+    assert len(set(given)) == len(given), "an acq was assigned twice"
     acqs: dict[Unit, list[int]] = {}
     for row in rows:
         acqs.setdefault((row[1], shard_of(row[0], shards)), []).append(row[4])
     for unit, told in put.items():
         if told and unit in found:
             mine = min(acqs[unit]), max(acqs[unit])
-            assert mine == tuple(told) if shards == 1 else told[0] <= mine[0] <= mine[1] <= told[1], f"{unit}: other acqs"
+            assert mine == tuple(told) if shards == 1 else told[0] <= mine[0] <= mine[1] <= told[1], f"{unit}: acqs differ"
     assert len({each.number for each in remembered}) == len(remembered)
     own = {unit for unit, some in acqs.items() if OWN in some}
     for at in range(FOLLOWERS):
@@ -398,12 +398,12 @@ def looked_at(url: str, directory: Path, shards: int) -> tuple[int, int]:
         for _, _, counts in lines(directory / f"follower {at}"):
             seen.update({tuple(unit): count for unit, count in counts})
         wrong = {unit: seen[unit] for unit in found.keys() - own if seen[unit] != found[unit]}
-        assert not wrong, f"follower {at} saw other than is there: {dict(list(wrong.items())[:5])}"
+        assert not wrong, f"follower {at} saw different records: {dict(list(wrong.items())[:5])}"
     return len(put), len(found.keys() - put.keys())
 
 
 def series(servers: list[Server], directory: Path, kinds: list[str], seed: int) -> tuple[int, int]:
-    """Kills what `kinds` names, one after another; see `looked_at`."""
+    """Kills the `kinds` in turn; see `looked_at`."""
     chance = random.Random(seed)
     url = created(servers)
     crowd = Crowd(servers, url, directory)
@@ -422,13 +422,13 @@ def series(servers: list[Server], directory: Path, kinds: list[str], seed: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=500, help="how many there are")
-    parser.add_argument("--only", default=",".join(KINDS), help="what is killed, with commas between")
-    parser.add_argument("--each", type=int, default=50, help="kills after which the store is looked at, and begins anew")
+    parser.add_argument("--kills", type=int, default=500, help="number of kills")
+    parser.add_argument("--only", default=",".join(KINDS), help="what to kill, separated by commas")
+    parser.add_argument("--each", type=int, default=50, help="kills before the store is checked and replaced")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--shards", type=int, default=1, help="over how many servers the store is")
+    parser.add_argument("--shards", type=int, default=1, help="number of servers the store is spread over")
     options = parser.parse_args()
-    logging.disable(logging.WARNING)  # of what is tried again
+    logging.disable(logging.WARNING)  # retries are logged
     kinds, began = options.only.split(","), time.monotonic()
     total = puts = unsaid = 0
     while total < options.kills:

@@ -1,12 +1,12 @@
-"""Cuts the power between any two things that a store tells the disk, and looks at what is then in its files.
+"""Simulates a power cut between any two disk operations of a store, then checks its files.
 
 usage: python tests/crash/powercut.py [--rounds 3] [--variants 6] [--seed 1]
 
-The shim writes down every write, cut, sync, creation, renaming and removal of a run of puts, merges, checkpoints,
-compaction, closing and opening, and when each put was acknowledged. Each prefix of that is then replayed into new
-files, as a disk may have them after the power went: what was synced is there; of what was not, nothing, all, or any
-part: of writes some sectors, of names those up to some moment. The store that is opened on that must hold what was
-acknowledged by then, once, and nothing in part.
+The shim records every write, truncation, sync, creation, rename and removal of a run of puts, merges, checkpoints,
+compactions, closes and opens, and the moment of each acknowledgement. Each prefix of the recording is then replayed into
+new files in a state that a disk may have after a power cut: everything that was synced is there; of the rest nothing,
+all or some (single sectors of a write, names up to some moment). A store opened on these files must hold every put
+acknowledged by then, exactly once and whole.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _HEAD = struct.Struct("<cxxxIIIQ")
 
 
 class Event(NamedTuple):
-    """Something that was done to a file."""
+    """One recorded operation on a file."""
 
     what: str
     path: str
@@ -51,7 +51,7 @@ class Event(NamedTuple):
 
 
 def events(data: bytes) -> Iterator[Event]:
-    """What the shim wrote down; see `note` in shim.c."""
+    """The shim's recording; see `note` in shim.c."""
     at = 0
     while at < len(data):
         what, path, other, length, place = _HEAD.unpack_from(data, at)
@@ -62,14 +62,14 @@ def events(data: bytes) -> Iterator[Event]:
 
 
 class File:
-    """A file: what is on the disk, and what was done since it was synced."""
+    """A file: its durable content and the operations since its last sync."""
 
     def __init__(self) -> None:
         self.synced = bytearray()
         self.pending: list[tuple[int, bytes | None]] = []
 
     def after(self, random: Random | None, share: float) -> bytearray:
-        """What may be there after a power cut: all of it without `random`, else some of the sectors."""
+        """A possible content after a power cut: everything without `random`, else some of the sectors."""
         content = bytearray(self.synced)
         for at, data in self.pending:
             if data is None:
@@ -95,8 +95,7 @@ def _cut(content: bytearray, size: int) -> None:
 
 
 class Disk:
-    """The files of one directory, as a journaling file system keeps them: names become durable in the order in which they
-    were changed."""
+    """The files of one directory on a journaling file system: changes of names become durable in their order."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = str(directory)
@@ -130,7 +129,7 @@ class Disk:
             self.history.append(dict(self.names))
 
     def after(self, variant: int, random: Random) -> dict[str, bytes]:
-        """What may be there after a power cut. Variant 0 loses all that may be lost, 1 nothing, others some."""
+        """A possible state after a power cut. Variant 0 loses all that can be lost, variant 1 nothing, the others some."""
         names = self.history[0] if variant == 0 else self.history[-1] if variant in (1, 2) else random.choice(self.history)
         share = (0.0, 1.0, 0.0)[variant] if variant < 3 else random.choice([0.1, 0.5, 0.9])
         return {
@@ -140,7 +139,7 @@ class Disk:
 
 
 def work(shim: Shim, path: Path, worlds: list[World], seed: int) -> None:
-    """What a store does in a while; a mark for each world, which says what was acknowledged by then."""
+    """A store's recorded operations, with a mark per world that says what was acknowledged by then."""
     random, world = Random(seed), World()
 
     def mark() -> None:
@@ -164,7 +163,7 @@ def work(shim: Shim, path: Path, worlds: list[World], seed: int) -> None:
 
 
 def run(folder: Path, seed: int, variants: int, every: int = 1) -> tuple[int, int, list[str]]:
-    """Returns how many moments there were, how many different states of the disk were opened, and what went wrong."""
+    """Returns the number of moments, the number of distinct disk states opened, and the failures."""
     shim = Shim()
     blocks.BLOCK_RECORDS = 64
     directory, after = folder / "run", folder / "after"
@@ -207,7 +206,7 @@ def run(folder: Path, seed: int, variants: int, every: int = 1) -> tuple[int, in
                 (after / Path(key).name).write_bytes(data)
             try:
                 check(after / "store.tsdb", world, worlds)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+            except Exception as error:  # noqa: BLE001 - any exception is a finding
                 wrong.append(f"seed {seed}, after event {at} {event[:4]}, variant {variant}: {described(error)}")
                 if len(wrong) > 10:
                     return moments, len(seen), wrong
@@ -215,7 +214,7 @@ def run(folder: Path, seed: int, variants: int, every: int = 1) -> tuple[int, in
 
 
 def check(path: Path, world: World, worlds: list[World]) -> None:
-    """Makes sure that a file holds what was acknowledged; puts that were acknowledged later may be there, too."""
+    """Checks that a file holds every acknowledged put; puts acknowledged later may be there too."""
     later = world.copy()
     later.doubtful = {
         number: worlds[-1].acknowledged[number] for number in worlds[-1].acknowledged.keys() - world.acknowledged
@@ -228,11 +227,11 @@ def check(path: Path, world: World, worlds: list[World]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="how many runs are recorded")
-    parser.add_argument("--variants", type=int, default=6, help="states of the disk to try at each moment")
-    parser.add_argument("--every", type=int, default=1, help="try every nth moment only")
+    parser.add_argument("--rounds", type=int, default=3, help="number of runs to record")
+    parser.add_argument("--variants", type=int, default=6, help="disk states to try at each moment")
+    parser.add_argument("--every", type=int, default=1, help="try only every nth moment")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="print figures for a program")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     restart_under_shim()
     began, moments, states = time.monotonic(), 0, 0

@@ -1,10 +1,10 @@
-"""Kills processes that follow or copy, starts others in their place, and looks at what they told and stored.
+"""Kills processes that follow or copy, restarts them, and checks what they reported and stored.
 
 usage: python tests/crash/restarts.py [--runs 200] [--only follow,copy] [--seed 1]
 
-A process follows a file with a checkpoint and says what it is given, or copies a file to another one with a checkpoint,
-until it is killed with SIGKILL at a random moment; meanwhile records come in. In the end each record must have been told,
-and no more than the one in hand twice; and the copy must hold each record once.
+A process follows a file with a checkpoint and reports each record, or copies a file with a checkpoint, until SIGKILL ends
+it at a random moment; meanwhile new records arrive. In the end every record must have been reported, at most the one in
+hand at a kill twice, and the copy must hold each record once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Reading(TSModel, moid=0):
 
 
 def killed(work: Callable[[], None], after: float | None) -> list[int]:
-    """What a copy of this process says until it is killed after some seconds, or is done."""
+    """The output of a fork of this process until it finishes or is killed after some seconds."""
     out, said = os.pipe()
     process = os.fork()
     if not process:
@@ -69,7 +69,7 @@ def fill(path: Path, first: int, count: int) -> None:
 
 
 def followed(folder: Path, runs: int, seed: int, longest: float = 0.1) -> int:
-    """Kills so many followers; returns how many records they were given."""
+    """Kills that many followers; returns the number of records they received."""
     chance = random.Random(f"follow {seed}")
     path, checkpoint = folder / "source.tsdb", folder / "position"
     every = chance.choice([1, 1, 4])
@@ -82,12 +82,12 @@ def followed(folder: Path, runs: int, seed: int, longest: float = 0.1) -> int:
                 os.write(1, b"%d\n" % row.counter)
 
     def take(after: float | None) -> None:
-        """What one follower was given, behind what all before it were: what was in hand comes again."""
+        """Checks one follower's records against those of its predecessors: only the record in hand may repeat."""
         given = killed(follow, after)
         if given:
             at = told.index(given[0]) if given[0] in told else len(told)
             again = told[at:]
-            assert len(again) <= every, f"{len(again)} records are told again, with checkpoint_every={every}"
+            assert len(again) <= every, f"{len(again)} records are repeated, with checkpoint_every={every}"
             assert all(a == b for a, b in zip(again, given, strict=False)), f"{given[:9]} follows {told[-9:]}"
             told[at:] = max(again, given, key=len)
 
@@ -97,12 +97,12 @@ def followed(folder: Path, runs: int, seed: int, longest: float = 0.1) -> int:
         count += more
         take(chance.uniform(0, longest))
     take(None)
-    assert sorted(told) == list(range(count)), "some were lost, or told twice"
+    assert sorted(told) == list(range(count)), "records were lost or reported twice"
     return count
 
 
 def copied(folder: Path, runs: int, seed: int, longest: float = 0.1) -> int:
-    """Kills so many copies; returns how many records there are in the end."""
+    """Kills that many copies; returns the number of records in the end."""
     chance = random.Random(f"copy {seed}")
     source, target, checkpoint = folder / "source.tsdb", folder / "target.tsdb", folder / "position"
     count = 0
@@ -117,17 +117,17 @@ def copied(folder: Path, runs: int, seed: int, longest: float = 0.1) -> int:
         fill(source, count, more)
         count += more
         killed(copy, chance.uniform(0, longest))
-    for _ in range(2):  # the second one has nothing to do
+    for _ in range(2):  # the second copy has nothing left to do
         killed(copy, None)
     with closing(open_store(source)) as here, closing(open_store(target)) as there:
         assert len(scanned(here)) == count
-        assert scanned(here) == scanned(there), "the copy holds other records"
+        assert scanned(here) == scanned(there), "the copy holds different records"
     return count
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=200, help="how many processes are killed, of each kind")
+    parser.add_argument("--runs", type=int, default=200, help="number of processes of each kind to kill")
     parser.add_argument("--only", default=",".join(KINDS), help="follow, copy")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

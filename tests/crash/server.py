@@ -1,13 +1,13 @@
-"""Kills `tsmodel serve --data FILE` while clients put and follow, starts it again, and looks at what it then serves.
+"""Kills `tsmodel serve --data FILE` while clients put and follow, restarts it, and checks what it then serves.
 
 usage: python tests/crash/server.py [--kills 500] [--each 20] [--seed 1]
 
-Clients put over and over: by channels, PUT and PUTA; and by a session that finds out what became of a put without an
-answer (`on_unknown="check"`). Puts have one record, many, and more than a slice, and records of several cids take turns.
-Others ask for the last acq, and follow with a checkpoint. Each says what was acknowledged, what is in doubt, and what it
-was given. The server is killed by SIGKILL at a random moment, also while it starts, and started again on the same file
-and port. Then it must serve every acknowledged put, once and whole; a put in doubt whole, or not at all, for good; no
-answer of GETACQ may go back; and each follower must get each record once.
+Clients put in a loop: through channels with PUT and PUTA, and through a session that reconciles puts without an answer
+(`on_unknown="check"`). Puts have one record, many, or more than a batch, with records of several cids interleaved. Other
+clients ask for the last acq or follow with a checkpoint. Each logs what was acknowledged, what is in doubt, and what it
+received. The server is killed with SIGKILL at a random moment, also during its start, and restarted on the same file and
+port. It must then serve every acknowledged put exactly once and whole; a put in doubt must be there whole or not at all,
+and stay so; GETACQ must never go back; and each follower must receive each record once.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from tsmodel.store.sqlite import SQLiteEngine
 
 HOST = "127.0.0.1"
 STEP = 10**9
-"""Numbers of puts that each client has for itself."""
+"""Put numbers reserved for each client."""
 OWN_ACQ = 10**17
-"""The acq of put 0 if its client gives it; far below those that a server gives."""
+"""The acq of put 0 with explicit acqs; far below those that a server assigns."""
 PATIENT = Retry(attempts=10**6, first="5ms", most="50ms", on_unknown="check", settle="50ms")
 LIMIT = 120.0
 
@@ -62,17 +62,17 @@ class Sample(TSModel):
 
 
 def count_of(number: int) -> int:
-    """How many records a put has."""
+    """Number of records of a put."""
     return 600 if number % 80 == 0 else 1 + number * 37 % 60 if number % 3 == 0 else 1
 
 
 def has_own_acq(number: int) -> bool:
-    """Whether its client gives a put its acq."""
+    """Whether the client sets the acq of a put."""
     return CLIENTS[number // STEP] == "puta" or (CLIENTS[number // STEP] == "session" and number % 4 == 1)
 
 
 def records_of(number: int) -> list[tuple[Key, bytes]]:
-    """The records of a put; where the server gives the acq, it is -1. Those with an acq of their own are of other cids."""
+    """The records of a put; acq is -1 where the server assigns it. Puts with explicit acqs use other cids."""
     first, acq = (3, OWN_ACQ + number) if has_own_acq(number) else (0, -1)
     cids = [first + (number + n) % 3 for n in range(count_of(number))]
     return [(Key(cid, number, 0, n, acq), payload_of(b"%012d" % number * (1 + n % 2))) for n, cid in enumerate(cids)]
@@ -84,7 +84,7 @@ def payload_of(data: bytes) -> bytes:
 
 
 def put(port: int, say: Said, number: int, stopped: Callable[[], bool]) -> None:
-    """Puts by a channel, and asks for the last acq in between."""
+    """Puts through a channel and asks for the last acq in between."""
     while not stopped():
         with Channel(HOST, port, BytesPayloadType(), timeout=30) as channel:
             while not stopped():
@@ -102,7 +102,7 @@ def put(port: int, say: Said, number: int, stopped: Callable[[], bool]) -> None:
 
 
 def put_by_session(port: int, say: Said, number: int, stopped: Callable[[], bool]) -> None:
-    """Puts by a session, which finds out what became of a put without an answer."""
+    """Puts through a session, which reconciles puts without an answer."""
     with connect(f"tstorage://{HOST}:{port}?timeout=30", retry=PATIENT) as session:
         while not stopped():
             rows = []
@@ -124,7 +124,7 @@ def ask(port: int, say: Said, _: int, stopped: Callable[[], bool]) -> None:
 
 
 def asked(channel: Channel[bytes], say: Said) -> bool:
-    """Asks for the last acq, and says it; returns whether there was an answer."""
+    """Asks for the last acq and logs it; returns whether there was an answer."""
     response = channel.get_acq(Key.min(), Key.max())
     if response.is_ok():
         say("acq", response.acq)
@@ -132,7 +132,7 @@ def asked(channel: Channel[bytes], say: Said) -> bool:
 
 
 def follow(port: int, say: Said, number: int, stopped: Callable[[], bool], checkpoint: Path) -> None:
-    """Follows with a checkpoint: one reader waits and tries again by itself, another begins anew with every failure."""
+    """Follows with a checkpoint: one reader retries by itself, another starts over after every failure."""
     url = f"tstorage://{HOST}:{port}?timeout=30"
     if CLIENTS[number // STEP] == "follow":
         with connect(url, retry=PATIENT) as session:
@@ -150,7 +150,7 @@ WORK = {"put": put, "puta": put, "session": put_by_session, "ask": ask}
 
 
 def work(port: int, directory: Path, at: int) -> None:
-    """A client, until it gets SIGTERM: then it waits for the answer that is due, and ends."""
+    """A client. On SIGTERM it waits for the outstanding answer and exits."""
     stops: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
     say = Said(directory / f"client {at}")
@@ -159,15 +159,14 @@ def work(port: int, directory: Path, at: int) -> None:
     while not stops:
         try:
             does(port, say, number, lambda: bool(stops))
-        except (TransportError, TruncatedError):  # nothing serves just now
+        except (TransportError, TruncatedError):  # the server is down
             time.sleep(0.005)
         said = [each[1] for each in lines(directory / f"client {at}") if each[0] in ("put", "doubt", "not")]
         number = max(said, default=number - 1) + 1
 
 
 class Unhurried(EmbeddedStore):
-    """A store that often says some time after a commit that it is done: then a kill leaves puts that are stored, and whose
-    client does not know it."""
+    """A store that often acknowledges a commit late, so that a kill leaves stored puts whose client got no answer."""
 
     def store(self, put: Put) -> AcqInterval:
         given = super().store(put)
@@ -176,7 +175,7 @@ class Unhurried(EmbeddedStore):
 
 
 class Server:
-    """The command `tsmodel serve --data FILE`, in a copy of this process, which starts faster.
+    """The command `tsmodel serve --data FILE` in a fork of this process, which starts faster.
 
     Args:
         path: the file.
@@ -204,28 +203,28 @@ class Server:
         serve_(["--data", str(self._path), "--port", str(self.port), "--log-level", "error"])
 
     def wait(self) -> None:
-        """Waits until it takes connections."""
+        """Waits until the server accepts connections."""
         line = self._out.readline().decode()
         assert line.startswith("serving"), f"the server does not start: {line!r}"
         self.port = int(line.rsplit(":", 1)[1])
 
     def kill(self) -> None:
-        """Kills it, and starts it again."""
+        """Kills the server and restarts it."""
         self.close()
         self._start()
 
     def close(self) -> None:
-        """Kills it."""
+        """Kills the server."""
         end(self._process)
         self._out.close()
 
 
 class Crowd:
-    """Clients at work.
+    """The running clients.
 
     Args:
         port: where the server listens.
-        directory: where they say what they were told.
+        directory: where they log.
     """
 
     def __init__(self, port: int, directory: Path) -> None:
@@ -243,14 +242,14 @@ class Crowd:
             (self._directory / "errors").write_text(traceback.format_exc())
 
     def check_alive(self) -> None:
-        """Makes sure that none ended by itself."""
+        """Checks that no client exited by itself."""
         for at, (process, _) in list(self._running.items()):
             if os.waitpid(process, os.WNOHANG)[0]:
                 del self._running[at]
                 raise AssertionError(f"{CLIENTS[at]} ended: {(self._directory / 'errors').read_text()}")
 
     def stop_writing(self) -> None:
-        """Has the clients that put get their answers, and end."""
+        """Stops the writing clients once they have their answers."""
         writers = [at for at in self._running if CLIENTS[at] in ("put", "puta", "session")]
         for at in writers:
             os.kill(self._running[at][0], signal.SIGTERM)
@@ -261,7 +260,7 @@ class Crowd:
                 raise AssertionError(f"{CLIENTS[at]} ended: {(self._directory / 'errors').read_text()}")
 
     def close(self) -> None:
-        """Kills all that are left."""
+        """Kills the remaining clients."""
         for process, out in self._running.values():
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
@@ -270,15 +269,15 @@ class Crowd:
 
 
 class Done(NamedTuple):
-    """What was seen.
+    """The result of a check.
 
     Attributes:
         kills: how often the server was killed.
-        puts: puts that were acknowledged.
-        doubts: puts that were in doubt, and stay so.
-        stored: how many of these are there.
-        records: records that followers were given.
-        answers: answers of GETACQ.
+        puts: acknowledged puts.
+        doubts: puts that stayed in doubt.
+        stored: how many of these are stored.
+        records: records that followers received.
+        answers: answers to GETACQ.
     """
 
     kills: int = 0
@@ -293,11 +292,11 @@ class Done(NamedTuple):
 
 
 class Looking:
-    """Compares what a server serves with what clients were told.
+    """Checks what a server serves against the clients' logs.
 
     Args:
         port: where it listens.
-        directory: where they say it.
+        directory: where the clients log.
     """
 
     def __init__(self, port: int, directory: Path) -> None:
@@ -306,7 +305,7 @@ class Looking:
         self._answer = -(2**63)
 
     def _said(self) -> tuple[dict[int, Any], set[int], set[int], int]:
-        """Puts with the acqs that they were given, those in doubt, those refused, and how many answers of GETACQ came."""
+        """Acknowledged puts with their acqs, puts in doubt, refused puts, and the number of answers to GETACQ."""
         put: dict[int, Any] = {}
         doubts: set[int] = set()
         refused: set[int] = set()
@@ -314,27 +313,27 @@ class Looking:
         for at, client in enumerate(CLIENTS):
             if client.startswith("follow"):
                 continue
-            answer, given = -(2**63), -(2**63) - 1  # an empty store may answer the least acq
+            answer, given = -(2**63), -(2**63) - 1  # an empty store may answer the smallest acq
             for what, *rest in lines(self._directory / f"client {at}"):
                 if what == "acq":
                     assert rest[0] >= answer, f"GETACQ went back from {answer} to {rest[0]}"
-                    assert rest[0] > given, f"GETACQ answers {rest[0]}, which is not above {given}, given to a put before"
+                    assert rest[0] > given, f"GETACQ answers {rest[0]}, not above {given}, assigned to an earlier put"
                     answer, answers = rest[0], answers + 1
                 elif what == "put":
                     put[rest[0]] = rest[1:]
                     if rest[1:]:
                         assert rest[1] > given, f"acq went back from {given} to {rest[1]}"
-                        assert rest[1] >= answer, f"a put was given {rest[1]}, below {answer}, an answer before"
+                        assert rest[1] >= answer, f"a put got {rest[1]}, below the earlier answer {answer}"
                         given = rest[2]
                 else:
                     (doubts if what == "doubt" else refused).add(rest[0])
         return put, doubts, refused, answers
 
     def look(self, *, to_the_end: bool = False) -> Done:
-        """Looks.
+        """Checks the served records.
 
         Args:
-            to_the_end: whether nobody puts any more, so that every put was told what came of it.
+            to_the_end: whether all writers have stopped, so that the outcome of every put is known.
         """
         put, doubts, refused, answers = self._said()
         with Channel(HOST, self._port, BytesPayloadType(), timeout=LIMIT) as channel:
@@ -352,27 +351,27 @@ class Looking:
             is_own = has_own_acq(number)
             keys = sorted((k.cap, k.cid, k.moid, k.acq if is_own else -1, data) for k, data in rows)
             assert keys == [(k.cap, k.cid, k.moid, k.acq, data) for k, data in wanted], (
-                f"put {number} is there with {len(rows)} records of {len(wanted)}, or with others"
+                f"put {number} has {len(rows)} of {len(wanted)} records, or different ones"
             )
             if put.get(number):
                 acqs = [key.acq for key, _ in rows]
-                assert [min(acqs), max(acqs)] == put[number], f"put {number} was told other acqs"
+                assert [min(acqs), max(acqs)] == put[number], f"put {number} was acknowledged with different acqs"
         lost = put.keys() - found.keys()
-        assert not lost, f"puts {sorted(lost)[:5]} were acknowledged, and are lost"
-        assert not refused & found.keys(), "what was said not to be stored is there"
+        assert not lost, f"acknowledged puts {sorted(lost)[:5]} are lost"
+        assert not refused & found.keys(), "puts reported as not stored are stored"
         back = self._gone & found.keys()
-        assert not back, f"puts {sorted(back)[:5]} were in doubt, were not there, and are there now"
+        assert not back, f"puts {sorted(back)[:5]} were in doubt and missing, and are stored now"
         self._gone |= doubts - found.keys()
         given = Counter(record.key.acq for record in got.data if record.key.cid < 3)
-        assert len(given) == given.total(), "an acq was given twice"
+        assert len(given) == given.total(), "an acq was assigned twice"
         if to_the_end:
             unsaid = found.keys() - put.keys() - doubts
-            assert not unsaid, f"puts {sorted(unsaid)[:5]} are there, and nobody was told"
+            assert not unsaid, f"puts {sorted(unsaid)[:5]} are stored, and no client knows"
         records = self._followed(found) if to_the_end else 0
         return Done(0, len(put), len(doubts), len(doubts & found.keys()), records, answers)
 
     def _followed(self, found: dict[int, list[tuple[Key, bytes]]]) -> int:
-        """Compares what followers were given; returns how many records."""
+        """Checks what followers received; returns the number of records."""
         wanted = {(key.cid, key.mid, key.cap) for rows in found.values() for key, _ in rows if key.cid < 3}
         total = 0
         for at, client in enumerate(CLIENTS):
@@ -384,18 +383,18 @@ class Looking:
                 missing = wanted - seen.keys()
                 if not missing:
                     break
-                assert time.monotonic() < until, f"a follower ({client}) was not given {sorted(missing)[:5]}"
+                assert time.monotonic() < until, f"follower {client} did not receive {sorted(missing)[:5]}"
                 time.sleep(0.1)
             twice = [record for record, count in seen.items() if count > 1]
-            assert not twice, f"a follower ({client}) was given {twice[:5]} twice"
+            assert not twice, f"follower {client} received {twice[:5]} twice"
             others = {record for record in seen if record[0] < 3} - wanted
-            assert not others, f"a follower ({client}) was given {sorted(others)[:5]}, which are not there"
+            assert not others, f"follower {client} received {sorted(others)[:5]}, which are not stored"
             total += seen.total()
         return total
 
 
 def series(directory: Path, kills: int, seed: int, longest: float = 0.4) -> Done:
-    """Kills the server so many times over one file."""
+    """Kills the server that many times on one file."""
     chance = random.Random(seed)
     path = directory / "store.tsdb"
     server = Server(path)
@@ -425,11 +424,11 @@ def series(directory: Path, kills: int, seed: int, longest: float = 0.4) -> Done
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=500, help="how often the server is killed")
-    parser.add_argument("--each", type=int, default=20, help="kills after which a new file begins")
+    parser.add_argument("--kills", type=int, default=500, help="number of kills")
+    parser.add_argument("--each", type=int, default=20, help="kills before the file is replaced")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    logging.disable(logging.WARNING)  # of what is tried again
+    logging.disable(logging.WARNING)  # retries are logged
     began, done = time.monotonic(), Done()
     while done.kills < options.kills:
         some = min(options.each, options.kills - done.kills)

@@ -17,7 +17,7 @@ CHANGES = WRITE | SYNC | TRUNCATE | NAME
 
 
 def why_not() -> str | None:
-    """Why the shim cannot be used here; None when it can."""
+    """The reason why the shim cannot be used here, or None."""
     if not sys.platform.startswith("linux"):
         return "the shim is for Linux: it stands between a process and its C library by LD_PRELOAD"
     if shutil.which("cc") is None:
@@ -26,7 +26,7 @@ def why_not() -> str | None:
 
 
 def started(program: Path, arguments: Sequence[str], directory: Path) -> list[str]:
-    """A command that runs a program under the shim, which is built in `directory`."""
+    """A command that runs a program under the shim; builds the shim in `directory`."""
     library = directory / "shim.so"
     command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", str(library), str(SOURCE), "-ldl"]
     subprocess.run(command, check=True, timeout=60)
@@ -34,7 +34,7 @@ def started(program: Path, arguments: Sequence[str], directory: Path) -> list[st
 
 
 def restart_under_shim() -> None:
-    """Runs this program again under the shim, unless it is; ends this process with the status of the other."""
+    """Reruns this program under the shim unless it runs there already; exits with the rerun's status."""
     if os.environ.get("LD_PRELOAD", "").endswith("shim.so"):
         return
     if (reason := why_not()) is not None:
@@ -44,7 +44,7 @@ def restart_under_shim() -> None:
 
 
 def fast_directory() -> Path:
-    """Where files are kept in memory, for faults that do not depend on a disk."""
+    """A directory in memory, for faults that do not depend on a disk."""
     memory = Path("/dev/shm")
     return memory if memory.is_dir() and os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
 
@@ -61,39 +61,39 @@ class Shim:
         self._library = library
 
     def watch(self, directory: Path) -> None:
-        """Says whose files are meant."""
+        """Selects the files to which faults apply."""
         self._library.shim_directory(str(directory).encode())
 
     def arm(self, nth: int, kinds: int, code: int, *, lasting: bool = False, partial: bool = False) -> None:
-        """Lets the nth call of these kinds from now on fail; 0 for none.
+        """Makes the nth call of these kinds from now on fail; 0 for none.
 
         Args:
             nth: from 1.
             kinds: which calls are counted.
             code: what `errno` says.
-            lasting: whether all later ones fail, too.
+            lasting: whether all later calls fail too.
             partial: whether a write stores half of its bytes first.
         """
         self._library.shim_arm(nth, kinds, code, lasting, partial)
 
     def disarm(self) -> None:
-        """Lets everything pass."""
+        """Lets all calls pass."""
         self._library.shim_disarm()
 
     @property
     def seen(self) -> int:
-        """How many calls were counted since it was armed."""
+        """Number of calls since the shim was armed."""
         return int(self._library.shim_seen())
 
     @property
     def failed(self) -> int:
-        """How many of them failed."""
+        """Number of calls that failed."""
         return int(self._library.shim_failed())
 
     def record(self, file: int) -> None:
-        """Writes what is done from now on to an open file; -1 to stop."""
+        """Records all further operations in an open file; -1 stops recording."""
         self._library.shim_record(file)
 
     def mark(self, number: int) -> None:
-        """Puts a number among what is written down."""
+        """Adds a number to the recording."""
         self._library.shim_mark(number)

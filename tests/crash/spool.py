@@ -1,12 +1,12 @@
-"""Kills programs that write through a spool, and the server that they write to, over a network that cuts connections.
+"""Kills programs that write through a spool, and their server, over a network that cuts connections.
 
 usage: python tests/crash/spool.py [--kills 600] [--seed 1] [--writers 2]
 
-Processes open `tstorage://...?spool=PATH` on one spool and flush puts over and over: of one record and of many, of
-several clients, the same put twice, with acqs of their own, and `unless_stored`. Each says when it begins a flush, and
-when the flush has returned. A proxy ends connections after any number of bytes, by a reset or in order, or refuses
-them. After a while each process is killed by SIGKILL, now and then the server, too. In between the spool is drained.
-Then the server must hold every put that was flushed, whole, as often as it was flushed, and for each cid in order.
+Processes open `tstorage://...?spool=PATH` on one spool and flush puts in a loop: of one record or many, of several cids,
+the same put twice, with explicit acqs, and with `unless_stored`. Each logs the start and the return of every flush. A
+proxy ends connections after any number of bytes, cleanly or with a reset, or refuses them. After a while each process is
+killed with SIGKILL, now and then the server too, and the spool is drained. The server must then hold every flushed put
+whole, as often as it was flushed, and in order for each cid.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Sample(TSModel):
 
 
 def rows_of(number: int) -> list[Sample]:
-    """The records of a put; its number is their meter, and says how it is flushed."""
+    """The records of a put; its number is their mid and decides how it is flushed."""
     count = 1 if number % 3 else 1 + number * 37 % 200
     acq = {"acq": 10**17 + number} if how(number) == "keep_acq" else {}
     return [Sample(cid=n % 3, mid=number, moid=0, cap=n, data=b"%08d" % number * (1 + n % 2), **acq) for n in range(count)]
 
 
 def how(number: int) -> str:
-    """How a put is flushed."""
+    """The way a put is flushed."""
     return {4: "twice", 7: "keep_acq", 9: "unless_stored"}.get(number % 11, "plain")
 
 
@@ -63,7 +63,7 @@ def options_of(number: int) -> dict[str, Any]:
 
 
 def write(url: str, first: int, kind: str, settle: str) -> None:
-    """What is killed. It never ends."""
+    """The process that is killed. It never returns."""
     policy = Retry(attempts=1, settle=settle)
 
     def numbers() -> Iterator[int]:
@@ -92,7 +92,7 @@ def write(url: str, first: int, kind: str, settle: str) -> None:
 
 
 class Chances(list[Plan]):
-    """Where connections are cut: some pass, most end somewhere."""
+    """Where connections are cut: a few pass, most do not."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Chances(list[Plan]):
 
 
 def forked(work: Any, *arguments: Any) -> tuple[int, BinaryIO]:
-    """A copy of this process at work, and what it says."""
+    """Forks this process; returns the fork and its output."""
     out, said = os.pipe()
     process = os.fork()
     if not process:
@@ -134,7 +134,7 @@ def serve(path: str, port: int) -> None:
 
 
 def pass_on(port: int, seed: int) -> None:
-    """The network. SIGUSR1 calms it down, or makes it rough again."""
+    """The network. SIGUSR1 toggles its faults."""
     proxy = Proxy("127.0.0.1", port)
     proxy.cuts = chances = Chances(seed)
 
@@ -160,7 +160,7 @@ def end(process: int) -> None:
 
 
 class World:
-    """A server behind a network, and a spool."""
+    """A server behind an unreliable network, and a spool."""
 
     def __init__(self, directory: Path, seed: int, settle: str) -> None:
         self.path = str(directory / "store.tsdb")
@@ -207,12 +207,12 @@ def world(directory: Path, seed: int, settle: str) -> Iterator[World]:
 
 
 class Done(NamedTuple):
-    """What was seen.
+    """The result of a check.
 
     Attributes:
-        kills: processes that were killed.
+        kills: killed processes.
         flushed: flushes that returned.
-        unsaid: flushes that did not return, and whose put is stored.
+        unsaid: flushes that did not return but whose put is stored.
     """
 
     kills: int
@@ -221,7 +221,7 @@ class Done(NamedTuple):
 
 
 def looked_at(path: str, begun: Counter[int], flushed: Counter[int]) -> int:
-    """Compares what the server holds with what was flushed; returns how many puts are there that were not said to be."""
+    """Checks the server's records against the flushes; returns the number of stored puts whose flush did not return."""
     with closing(open_store(path)) as store:
         rows = scanned(store)
     found: dict[int, Counter[tuple[Any, ...]]] = defaultdict(Counter)
@@ -236,10 +236,10 @@ def looked_at(path: str, begun: Counter[int], flushed: Counter[int]) -> int:
         least = min(flushed[number], 1) if is_set else flushed[number]
         most = 1 if is_set else begun[number]
         counts = set(found[number].values()) | ({0} if found[number].keys() != wanted else set())
-        assert found[number].keys() <= wanted, f"put {number} holds what nobody flushed"
-        assert min(counts) >= least, f"put {number} ({how(number)}) was flushed {least} times, and is lost: {counts}"
-        assert max(counts) <= most, f"put {number} ({how(number)}) was flushed {most} times, and is there {counts}"
-        assert len(counts) == 1, f"put {number} is there in part: {counts}"
+        assert found[number].keys() <= wanted, f"put {number} holds records that nobody flushed"
+        assert min(counts) >= least, f"put {number} ({how(number)}) was flushed {least} times and is lost: {counts}"
+        assert max(counts) <= most, f"put {number} ({how(number)}) was flushed {most} times and is stored {counts}"
+        assert len(counts) == 1, f"put {number} is stored in part: {counts}"
         unsaid += max(counts) - least
     assert found.keys() <= begun.keys()
     for cid in range(3):
@@ -260,7 +260,7 @@ def series(
     longest: float = 1.0,
     every: int = 20,
 ) -> Done:
-    """Kills so many processes."""
+    """Kills that many processes."""
     chance = random.Random(seed)
     begun: Counter[int] = Counter()
     flushed: Counter[int] = Counter()
@@ -294,10 +294,10 @@ def series(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=600, help="how many processes are killed")
+    parser.add_argument("--kills", type=int, default=600, help="number of processes to kill")
     parser.add_argument("--seed", type=int, default=int(now_ns() % 10**6))
-    parser.add_argument("--writers", type=int, default=2, help="how many at the same time, at most")
-    parser.add_argument("--settle", default="300ms", help="how long a put that was cut off may be under way")
+    parser.add_argument("--writers", type=int, default=2, help="most processes at a time")
+    parser.add_argument("--settle", default="300ms", help="how long an interrupted put may take to arrive")
     options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=fast_directory()) as directory:

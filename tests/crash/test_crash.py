@@ -1,4 +1,4 @@
-"""Short and long forms of the programs in this directory; docs/explanation/reliability.md says what they found."""
+"""Short and long runs of the programs in this directory; docs/explanation/reliability.md gives their results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ by_signal = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and SIGA
 
 
 def program(name: str, *arguments: str, directory: Path) -> Any:
-    """What a program found that runs under the shim."""
+    """The result of a program run under the shim."""
     command = shim.started(HERE / name, ["--json", *arguments], directory)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     found = json.loads(done.stdout)
@@ -69,7 +69,7 @@ def test_kill_9_many_times(tmp_path: Path, kind: str) -> None:
 
 
 def forking(name: str, *arguments: str) -> str:
-    """What a program says that forks, which this process with its threads had better not."""
+    """The output of a program that forks. It runs in a process of its own, because this one has threads."""
     command = [sys.executable, str(HERE / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""Puts whose outcome is remembered, and a look at a file that compares it with what they were told."""
+"""Puts that remember their outcome, and a check of a file against these outcomes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tsmodel.store import EmbeddedStore, open_store, verify
 
 
 class Violation(AssertionError):
-    """Something that must never be."""
+    """A violated guarantee."""
 
 
 @lru_cache
 def records_of(number: int, count: int) -> list[tuple[int, int, int, int, bytes]]:
-    """The records of a put. Their payloads tell the put, and differ in size for every second put; those of large puts
-    cannot be compressed."""
+    """The records of a put. Payloads identify the put; every second put has payloads of several sizes; those of large puts
+    do not compress."""
     if count >= 300:
         random = Random(number)
         return [(number % 2 + 1, number, 0, n, random.randbytes(200)) for n in range(count)]
@@ -31,14 +31,14 @@ def records_of(number: int, count: int) -> list[tuple[int, int, int, int, bytes]
 
 
 class World:
-    """What was put, and what was said of it.
+    """The puts so far and their reported outcomes.
 
     Attributes:
-        acknowledged: puts that were said to be stored, and how many records they have.
-        doubtful: puts that were said to be in doubt.
-        refused: puts of which it was said that nothing was stored.
-        promised: the greatest acq that was given or promised.
-        messages: what errors said.
+        acknowledged: puts reported as stored, with their numbers of records.
+        doubtful: puts reported as in doubt.
+        refused: puts reported as not stored.
+        promised: the greatest acq assigned or promised.
+        messages: error messages.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class World:
         return made
 
     def put(self, store: EmbeddedStore, count: int = 5) -> bool:
-        """Puts some records; returns whether they were acknowledged."""
+        """Stores some records; returns whether the put was acknowledged."""
         number, self._next = self._next, self._next + 1
         try:
             given = store.append(batches(records_of(number, count)))
@@ -81,18 +81,17 @@ class World:
         return True
 
     def told(self, error: StoreError) -> None:
-        """Keeps what an error says, which must say something of a file."""
+        """Keeps an error's message, which must mention a file."""
         self.messages.add(str(error))
         if ".tsdb" not in str(error) or len(str(error)) < 30:
             raise Violation(f"an error does not say what is wrong, and where: {error}")
 
     def check(self, path: Path, *, goes_on: bool = True) -> None:
-        """Opens a file, and makes sure that it holds what was acknowledged, once, nothing in part, and nothing of what was
-        said not to be stored.
+        """Opens a file and checks that it holds every acknowledged put exactly once, no partial put, and no refused put.
 
         Args:
             path: the file.
-            goes_on: whether to put something more, and to verify the file.
+            goes_on: whether to store another put and to verify the file.
         """
         if not path.exists() and not self.acknowledged:
             return
@@ -106,7 +105,7 @@ class World:
             raise Violation(str(report))
 
     def look(self, store: EmbeddedStore) -> None:
-        """Compares what is in a store."""
+        """Compares a store's content with the outcomes."""
         found: dict[int, list[tuple[int, int, int, int, bytes]]] = defaultdict(list)
         acqs = set()
         total = 0
@@ -133,5 +132,5 @@ class World:
 
 
 def described(error: BaseException) -> str:
-    """An error with its traceback, shortened."""
+    """An error and its shortened traceback."""
     return "".join(traceback.format_exception(error)[-6:])

@@ -1,4 +1,4 @@
-"""Random models, records and conditions, drawn from a seed; nothing here knows how tsmodel answers.
+"""Random models, records and conditions drawn from a seed, independent of tsmodel's query code.
 
 A condition is a tree of tuples, which `oracles` turns into Python, SQL and tsmodel's expressions:
 `("compare", field, operator, constant)`, `("between", field, low, high)`, `("in", field, constants)`, `("not", a)`,
@@ -41,12 +41,12 @@ class Field:
     Attributes:
         name: its name.
         kind: int, float, bool, decimal or text.
-        sql: its type in SQL.
-        width: NumPy's type of a float, else None.
-        nullable: whether None is a value.
-        draw: gives values as a user would write them.
+        sql: its SQL type.
+        width: the NumPy type of a float, else None.
+        nullable: whether None is allowed.
+        draw: draws values as a user would write them.
         annotation: its field type.
-        options: what `field()` is told.
+        options: arguments of `field()`.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Field:
     options: dict[str, Any]
 
     def stored(self, value: Any) -> Any:
-        """The value as it comes back: a float is rounded to the field's width."""
+        """The value as read back: a float is rounded to the field's width."""
         if value is None or self.width is None:
             return value
         with np.errstate(over="ignore"):
@@ -68,12 +68,12 @@ class Field:
 
 @attrs.frozen
 class Case:
-    """A model with records.
+    """A model and its records.
 
     Attributes:
         model: the model.
-        fields: its fields and the key's, by name.
-        rows: the records' values as stored, by name; `n` numbers them.
+        fields: its fields and key components, by name.
+        rows: the records' stored values by name; `n` numbers them.
         puts: the records as objects, put by put.
     """
 
@@ -141,7 +141,7 @@ def key_field(name: str, high: int) -> Field:
 
 
 def random_case(rng: Random, most: int) -> Case:
-    """A case of up to `most` records."""
+    """A case with at most `most` records."""
     kinds = [rng.choice(KINDS) for _ in range(rng.randint(1, 5))]
     if rng.random() < 0.6:
         kinds = [kind for kind in kinds if kind is not text_field] or [float_field]
@@ -184,7 +184,7 @@ def random_condition(rng: Random, case: Case, depth: int = 3) -> tuple[Any, ...]
 
 
 def constant(rng: Random, case: Case, chosen: Field) -> Any:
-    """Something to compare a field with: mostly close to what is stored."""
+    """An operand for a field, mostly close to stored values."""
     value = rng.choice(case.rows)[chosen.name] if rng.random() < 0.5 else chosen.draw(rng)
     if value is None:
         value = 0

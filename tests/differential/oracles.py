@@ -1,10 +1,10 @@
-"""What conditions, orders, versions and windows mean: in plain Python, in DuckDB's SQL, and windows in pandas too.
+"""Independent implementations of conditions, order, versions and windows: plain Python, DuckDB, and pandas for windows.
 
-Rules that both know, and neither takes from tsmodel:
+They share these rules, none of them taken from tsmodel's code:
 
-* None meets nothing but `!=`, and so does NaN.
-* A float compared with a Float16 or Float32 field is first rounded to its width, unless that would overflow; compared with
-  a decimal it is the number that it is written as. Then, and between all other numbers, comparison is exact.
+* None and NaN match only `!=`.
+* A float compared with a Float16 or Float32 field is first rounded to that width, unless it would overflow. Compared with
+  a decimal, a float stands for its decimal text. All other comparisons of numbers are exact.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 
 
 class NotInSQL(Exception):
-    """A condition that SQL cannot say exactly, for its numbers have no common type there."""
+    """A condition that SQL cannot express exactly, because its numbers have no common SQL type."""
 
 
 def rounded(of: Field, value: Any) -> Any:
-    """A constant as it is compared with a field."""
+    """A constant in the form compared with a field."""
     if of.kind == "decimal" and type(value) is float and math.isfinite(value):
         return Decimal(repr(value))
     if of.width in (np.float16, np.float32) and type(value) is float and math.isfinite(value):
@@ -48,7 +48,7 @@ def rounded(of: Field, value: Any) -> Any:
 
 
 def meets(case: Case, condition: tuple[Any, ...], row: dict[str, Any]) -> bool:
-    """Whether a record meets a condition."""
+    """Whether a record matches a condition."""
     kind, *parts = condition
     if kind == "not":
         return not meets(case, parts[0], row)
@@ -63,14 +63,14 @@ def meets(case: Case, condition: tuple[Any, ...], row: dict[str, Any]) -> bool:
 
 
 def compared(of: Field, value: Any, compare: str, constant: Any) -> bool:
-    """Whether a value compares so with a constant."""
+    """Whether the comparison of a value with a constant holds."""
     if is_missing(value) or is_missing(constant):
         return compare == "!="
     return bool(COMPARE[compare](value, rounded(of, constant)))
 
 
 def expression(case: Case, condition: tuple[Any, ...]) -> Any:
-    """A condition as tsmodel's."""
+    """A condition as a tsmodel expression."""
     kind, *parts = condition
     if kind == "not":
         return ~expression(case, parts[0])
@@ -83,7 +83,7 @@ def expression(case: Case, condition: tuple[Any, ...]) -> Any:
 
 
 def table(case: Case) -> duckdb.DuckDBPyConnection:
-    """The records as a table `t` of a database of its own."""
+    """The records as table `t` of a new database."""
     base = duckdb.connect()
     base.execute("SET threads = 1")
     columns = ", ".join(f"{name} {each.sql}" for name, each in case.fields.items())
@@ -97,7 +97,7 @@ def sql(case: Case, condition: tuple[Any, ...]) -> str:
     """A condition in SQL.
 
     Raises:
-        NotInSQL: when SQL has no exact way to say it.
+        NotInSQL: SQL cannot express it exactly.
     """
     kind, *parts = condition
     if kind == "not":
@@ -123,7 +123,7 @@ def leaf(of: Field, compare: str, value: Any) -> str:
 
 
 def in_common_type(of: Field, value: Any) -> tuple[str, str]:
-    """Column and constant, cast to a type that holds both exactly."""
+    """Column and constant, both cast to a type that represents them exactly."""
     if isinstance(value, bool) or of.kind == "bool":
         return of.name, str(bool(value)).lower()
     if of.kind == "text":
@@ -158,7 +158,7 @@ def is_missing(value: Any) -> bool:
 
 
 def newest(rows: Iterable[dict[str, Any]], by: tuple[str, ...] = ("cid", "mid", "moid", "cap")) -> list[dict[str, Any]]:
-    """The record put last for each key."""
+    """The latest version of each key."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         found[tuple(row[name] for name in by)] = row
@@ -166,7 +166,7 @@ def newest(rows: Iterable[dict[str, Any]], by: tuple[str, ...] = ("cid", "mid", 
 
 
 def windows(rows: Iterable[dict[str, Any]], every: int, name: str) -> dict[tuple[int, ...], tuple[Any, ...]]:
-    """Count, sum, least and greatest of a field for each series and window; absent values left out."""
+    """Count, sum, minimum and maximum of a field per series and window, ignoring absent values."""
     groups: dict[tuple[int, ...], list[Any]] = defaultdict(list)
     for row in rows:
         groups[row["cid"], row["mid"], row["moid"], row["cap"] // every * every].append(row[name])
@@ -178,7 +178,7 @@ def windows(rows: Iterable[dict[str, Any]], every: int, name: str) -> dict[tuple
 
 
 def windows_by_pandas(rows: Iterable[dict[str, Any]], every: int, name: str) -> dict[tuple[int, ...], tuple[Any, ...]]:
-    """The same, by pandas."""
+    """The same with pandas."""
     frame = pd.DataFrame([(r["cid"], r["mid"], r["moid"], r["cap"] // every * every) for r in rows])
     frame["value"] = pd.array([row[name] for row in rows], "Int64")
     groups = frame.groupby([0, 1, 2, 3])["value"]

@@ -2,7 +2,7 @@
 
 usage: python tests/differential/runner.py [--minutes 10] [--seed 1]
 
-goes on until the time is over, or an answer differs: then it shows the seed that brings the case back.
+Runs until the time is up or an answer differs, and then prints the seed that reproduces the case.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BACKENDS = ("memory", "file", "reopened", "tcp", "tcp to a file")
 
 @contextmanager
 def holding(case: Case, backend: str, kind: str, directory: Path) -> Iterator[Any]:
-    """A session on a new store of some kind that holds the case's records, put by put."""
+    """A session on a new store that holds the case's records, put by put."""
     opener = OPENERS[kind]
 
     def write(session: Any) -> None:
@@ -62,12 +62,12 @@ def holding(case: Case, backend: str, kind: str, directory: Path) -> Iterator[An
 
 
 def is_absent(value: Any) -> bool:
-    """Whether a value of a pandas frame is missing, or NaN, which pandas cannot always tell apart."""
+    """Whether a value of a pandas frame is missing or NaN, which pandas does not always distinguish."""
     return value is None or value is pd.NA or oracles.is_missing(value)
 
 
 def comparable(value: Any) -> Any:
-    """A value that equals itself, be it NaN."""
+    """The value in a form that equals itself, NaN included."""
     return "NaN" if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -75,10 +75,10 @@ def check_case(seed: int, backend: str, kind: str, directory: Path, *, most: int
     """Draws a case and queries from a seed, and compares all answers.
 
     Returns:
-        How many answers of each kind were compared.
+        Number of compared answers of each kind.
 
     Raises:
-        AssertionError: when one differs.
+        AssertionError: an answer differs.
     """
     rng = Random(seed)
     case = random_case(rng, most)
@@ -164,13 +164,13 @@ def check_query(rng: Random, case: Case, query: Any, rows: list[dict[str, Any]],
     numbers = [
         name
         for name, each in case.fields.items()
-        if each.kind == "int" and name not in KEYS and each.sql != "UBIGINT"  # whose sum is refused: it may leave int64
+        if each.kind == "int" and name not in KEYS and each.sql != "UBIGINT"  # their sum may exceed int64 and is refused
     ]
     if numbers and rows:
         name, every = rng.choice(numbers), rng.choice([1, 7, 10])
         column = getattr(case.model, name)
         expected_windows = oracles.windows(rows, every, name)
-        if sum(abs(row[name] or 0) for row in rows) < 2**63:  # else the sum may be refused
+        if sum(abs(row[name] or 0) for row in rows) < 2**63:  # otherwise the sum may be refused
             got = query.resample(every, origin=0).agg(n=count(), s=column.sum(), low=column.min(), high=column.max())
             same(
                 "windows",
@@ -189,7 +189,7 @@ def fields_of(condition: tuple[Any, ...]) -> set[str]:
 
 
 def main() -> None:
-    """Runs for a while and reports how much was compared."""
+    """Runs for a while and reports the number of comparisons."""
     parser = argparse.ArgumentParser(description="compares tsmodel with independent implementations, on random data")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Changes to bytes that a parser may not expect: seeds, changed at random in the ways in which parsers fail."""
+"""Mutations of seed inputs, chosen at random among those that tend to break parsers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST: Final = 2**16
 
 
 def mutated(chance: random.Random, seeds: Sequence[bytes], most: int = _LONGEST) -> bytes:
-    """One of the seeds with some changes; now and then as it is."""
+    """One of the seeds with some mutations, occasionally none."""
     data = bytearray(chance.choice(seeds))
     for _ in range(chance.choice([0, 1, 1, 1, 2, 2, 3, 5, 10])):
         chance.choice(_CHANGES)(chance, data, seeds)
@@ -24,7 +24,7 @@ def mutated(chance: random.Random, seeds: Sequence[bytes], most: int = _LONGEST)
 
 
 def mutated_text(chance: random.Random, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
-    """One of the seeds with some changes to the tokens of a JSON text."""
+    """One of the seeds with some JSON tokens changed."""
     data = chance.choice(seeds)
     for _ in range(chance.choice([1, 1, 1, 2, 3])):
         tokens = _tokens(data)
@@ -63,7 +63,7 @@ def _byte(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
 
 
 def _number(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    """Overwrites a number, or adds to it."""
+    """Overwrites a number or adds to it."""
     width = chance.choice(list(_WIDTHS))
     if len(data) < width:
         return

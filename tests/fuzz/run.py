@@ -1,9 +1,9 @@
-"""Gives changed bytes to whatever reads bytes of others, for a while.
+"""Feeds mutated bytes to everything that parses foreign input.
 
 usage: python tests/fuzz/run.py [--minutes 5] [--only requests,answers,...] [--seed 1] [--guided]
 
-Each target in turn gets as many minutes. What makes one fail is written to tests/fuzz/found/, and told. `--guided` lets
-atheris choose the bytes by what code they reach, where it is installed (`pip install atheris`); it takes one target.
+Each target runs for that many minutes in turn. Inputs that make one fail are reported and saved in tests/fuzz/found/.
+`--guided` uses coverage-guided fuzzing by atheris (`pip install atheris`) and takes a single target.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MOST_MEMORY = 6 * 2**30
 
 
 def tried(target: Target, seed: int, rounds: int | None = None, seconds: float | None = None) -> tuple[int, list[str]]:
-    """Gives a target changed bytes; returns how often, and what went wrong: no two of one kind."""
+    """Feeds mutated bytes to a target; returns the number of inputs and the distinct failures."""
     chance = random.Random(f"{target.name} {seed}")
     seeds = list(target.seeds())
     for each in seeds:
@@ -49,7 +49,7 @@ def tried(target: Target, seed: int, rounds: int | None = None, seconds: float |
         count += 1
         try:
             target.check(data)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+        except Exception as error:  # noqa: BLE001 - any exception is a finding
             frame = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
             if place not in wrong:
@@ -80,11 +80,11 @@ def _guided(target: Target, minutes: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=5, help="for each target")
-    parser.add_argument("--only", default=",".join(TARGETS), help="targets, with commas between them")
+    parser.add_argument("--minutes", type=float, default=5, help="minutes per target")
+    parser.add_argument("--only", default=",".join(TARGETS), help="targets, separated by commas")
     parser.add_argument("--seed", type=int, default=random.randrange(10**9))
     parser.add_argument("--guided", action="store_true")
-    parser.add_argument("--replay", type=Path, help="gives one target the bytes of a file once")
+    parser.add_argument("--replay", type=Path, help="feed the bytes of a file to one target, once")
     options = parser.parse_args()
     targets = [TARGETS[name] for name in options.only.split(",")]
     if options.replay:

@@ -1,7 +1,7 @@
-"""What is given changed bytes, and what must hold whatever they are: right answers or the error that is promised.
+"""The fuzz targets: whatever the bytes, each must answer correctly or raise the documented error.
 
-Each target takes bytes and raises what it should not. A `MemoryError`, a hang, or an exception of any other kind than the
-promised one is a fault, and so is an answer that contradicts another way to ask.
+A target takes bytes and raises if it finds a fault: a `MemoryError`, a hang, an undocumented exception, or an answer that
+contradicts another way to ask.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tsmodel.keys import Key, KeyRange
 from tsmodel.query.following import Checkpoint, Position
 from tsmodel.server.conversation import Conversation, Memory
 from tsmodel.store import EmbeddedStore, info, open_store, recover, verify
-from tsmodel.store.blocks import Block, sorted_blocks
+from tsmodel.store.blocks import Block, sorted_runs
 from tsmodel.store.directory import Directory, State
 from tsmodel.store.journal import check_journal
 from tsmodel.store.memory import MemoryEngine
@@ -66,13 +66,13 @@ __all__ = ["TARGETS", "Target"]
 
 @attrs.frozen
 class Target:
-    """Something that reads bytes that others wrote.
+    """A parser of foreign input.
 
     Attributes:
-        name: what it is called.
-        seeds: bytes as they should be.
-        check: takes bytes, and raises what it should not.
-        change: makes other bytes of the seeds.
+        name: its name on the command line.
+        seeds: valid inputs.
+        check: takes an input and raises if it finds a fault.
+        change: makes an input from the seeds.
     """
 
     name: str
@@ -118,14 +118,14 @@ MODELS: Final = (Reading, Changing, Message, Letter)
 
 
 def _pieces(data: bytes) -> list[bytes]:
-    """A message in pieces, which the message itself says."""
+    """A message in pieces, whose sizes derive from the message."""
     chance = random.Random(data)
     places = sorted(chance.choices(range(len(data) + 1), k=chance.choice([1, 2, 8]))) if data else []
     return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True) if a < b]
 
 
 def _read(reader: Reader[Any], pieces: list[bytes]) -> tuple[list[object], str]:
-    """The events of a message, and what ends it."""
+    """The events of a message, and the error that ends it."""
     events: list[object] = []
     try:
         for piece in pieces:
@@ -137,7 +137,7 @@ def _read(reader: Reader[Any], pieces: list[bytes]) -> tuple[list[object], str]:
 
 
 def _joined(events: list[object]) -> list[object]:
-    """Events without where records were cut. Those of a put are told by cid: small batches are joined."""
+    """Events independent of chunk boundaries. The records of a put are grouped by cid, because small batches are joined."""
     found: list[object] = []
     by_cid: dict[int, tuple[bytes, int]] = {}
     for event in [*events, None]:
@@ -156,7 +156,7 @@ def _joined(events: list[object]) -> list[object]:
 
 
 def _agree(make: Callable[[], Reader[Any]], data: bytes) -> list[object]:
-    """Reads a message whole, and in pieces: both must find the same. Gives its events."""
+    """Reads a message whole and in pieces, which must give the same events; returns them."""
     whole, ended = _read(make(), [data] if data else [])
     cut, cut_ended = _read(make(), _pieces(data))
     assert ended == cut_ended, f"whole it ends with {ended}, in pieces with {cut_ended}"
@@ -182,13 +182,13 @@ def _requests() -> list[bytes]:
 
 
 def _serves(data: bytes) -> None:
-    """A server answers each request that is one, in turn, stores whole puts, and refuses what is none."""
+    """A server answers valid requests in turn, stores only whole puts, and refuses everything else."""
     events = _agree(lambda: RequestReader(1000), data)
     memory = Memory(2**20)
     with closing(EmbeddedStore(MemoryEngine(), policy=MergePolicy(2, 2000), slice_bytes=3000)) as store:
         conversation = Conversation(store, max_put=2**18, peer="peer", memory=memory)
         answers = b"".join(_answers(conversation, _pieces(data)))
-        assert memory.used == 0, f"{memory.used} bytes of memory are held for ever"
+        assert memory.used == 0, f"{memory.used} bytes of memory are never released"
         asked = [event for event in events if isinstance(event, (GetRequest, GetAcqRequest, PutEnd))]
         left = memoryview(answers)
         refused = False
@@ -196,7 +196,7 @@ def _serves(data: bytes) -> None:
             left, refused = _answered(event, left)
             if refused:
                 break
-        assert refused or not left or (len(left) == 12 and left[:4] != OK[:4]), f"{bytes(left)!r} answers nothing"
+        assert refused or not left or (len(left) == 12 and left[:4] != OK[:4]), f"{bytes(left)!r} answers no request"
         assert store.append(batches([(1, 1, 1, 1, b"")])).acq_min >= 0
         puts = sum(put.count for put in store.puts())
         assert puts == len(scanned(store))
@@ -226,7 +226,7 @@ def _answers(conversation: Conversation, pieces: list[bytes]) -> Iterator[bytes]
 
 
 def _answered(event: object, answers: memoryview) -> tuple[memoryview, bool]:
-    """What is left behind the answer to a request, and whether that was a refusal."""
+    """The bytes after the answer to a request, and whether the answer was a refusal."""
     if isinstance(event, GetRequest):
         assert answers[:12] == OK, "a GET is not answered"
         at = 12
@@ -260,7 +260,7 @@ def _some_answers() -> list[bytes]:
 
 
 def _understands(data: bytes) -> None:
-    """A client reads an answer the same way however it is cut, and each of its records from rows and from columns."""
+    """A client reads an answer the same way however it is cut, and gets the same records from rows and from columns."""
     for reader in (GetAcqAnswerReader, PutAnswerReader):
         _agree(lambda reader=reader: reader(200), data)  # type: ignore[misc]
     for event in _agree(lambda: GetAnswerReader(200), data):
@@ -273,7 +273,7 @@ def _understands(data: bytes) -> None:
 
 
 def _decodes(chunk: Chunk, rows: list[Any]) -> None:
-    """Whatever payloads are, a query gives those that fit its model, the same ones by rows and by columns."""
+    """Whatever the payloads, a query returns those that match its model, the same ones from rows and from columns."""
     with ts.connect("memory:") as session:
         sent = [(cid, mid, 1, cap, n, payload) for n, (cid, mid, _, cap, _, payload) in enumerate(rows) if 0 <= cid < 100]
         session.backend.append(batches(sent, with_acq=True), with_acq=True)
@@ -302,7 +302,7 @@ def _blocks() -> list[bytes]:
             rows = RowChunk.of([get_record(make(n), 1, n // 20, n % 2, n * 10**9, n) for n in range(count)])
             for codec in Codec:
                 for marks in (None, np.arange(count) // 7):
-                    (block,) = sorted_blocks(rows, marks=marks)
+                    (block,) = sorted_runs(rows, marks=marks, windows=False)[0]
                     described = struct.pack("<9qIII", *block.bounds, block.count, block.record_size, block.size)
                     found.append(described + block.encoded(codec))
     return found
@@ -312,11 +312,11 @@ _DESCRIBED: Final = struct.Struct("<9qIII")
 
 
 def _decompresses(data: bytes) -> None:
-    """A stored block gives as many records as was said, or is refused."""
+    """A stored block has as many records as its entry says, or is refused."""
     if len(data) < _DESCRIBED.size:
         return
     *bounds, count, record_size, size = _DESCRIBED.unpack_from(data)
-    if bounds[0] != 1:  # the directory's own
+    if bounds[0] != 1:  # the directory's checksum
         return
     stored = memoryview(data)[_DESCRIBED.size :]
     few = slice(count // 3, count // 3 + max(1, count // 9))
@@ -362,7 +362,7 @@ def _files() -> list[bytes]:
 
 
 def _opens(data: bytes) -> None:
-    """A damaged file gives right answers, or is refused."""
+    """A damaged file answers correctly or is refused."""
     reader = damage.READERS[len(data) % len(damage.READERS) if len(data) % 8192 else sum(data[-64:]) % len(damage.READERS)]
     _is_refused(_folder() / "damaged.tsdb", data, b"", _small()[0], reader)
 
@@ -372,7 +372,7 @@ def _journals() -> list[bytes]:
 
 
 def _replays(data: bytes) -> None:
-    """A file with a damaged journal gives whole puts, or is refused."""
+    """A file with a damaged journal returns whole puts or is refused."""
     path = _folder() / "journal"
     path.write_bytes(data)
     with suppress(StoreCorruptError):
@@ -385,7 +385,7 @@ def _replays(data: bytes) -> None:
 
 
 def _has_whole_puts(path: Path, rows: list[Row]) -> None:
-    """Damage in several places may look like a journal that was not finished. What is there are whole puts, in turn."""
+    """Damage in several places may look like an unfinished journal. The puts in it are whole and in order."""
     ordered = sorted(rows, key=lambda row: row[4])
     with closing(open_store(path)) as store:
         found = sorted(scanned(store), key=lambda row: row[4])
@@ -411,8 +411,8 @@ def _crafted(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
 
 
 def _opens_crafted(data: bytes) -> None:
-    """A file in which something was changed by who knows its checksums gives other answers, or is refused: it does not
-    hang, take memory without end, or let another error out."""
+    """A file changed with valid checksums may answer differently or be refused, but it must not hang, exhaust memory, or
+    raise an undocumented error."""
     import sqlite3
 
     data = data.ljust(14, b"\0")
@@ -440,12 +440,12 @@ def _opens_crafted(data: bytes) -> None:
     except (StoreCorruptError, StoreFormatError) as error:
         refusal = str(error)
     except StoreError as error:
-        refusal = str(error) if "put" not in str(error) else ""  # that was undone already, or is another one
+        refusal = str(error) if "put" not in str(error) else ""  # a put that is already undone, or a different one
     _names("changed.tsdb", refusal)
 
 
 def _names(name: str, refusal: str) -> None:
-    assert not refusal or name in refusal, f"it does not name the file: {refusal}"
+    assert not refusal or name in refusal, f"the message does not name the file: {refusal}"
 
 
 def _with(path: Path, use: Callable[[EmbeddedStore], object], *, read_only: bool = True) -> object:
@@ -454,7 +454,7 @@ def _with(path: Path, use: Callable[[EmbeddedStore], object], *, read_only: bool
 
 
 def _craft(connection: Any, kind: int, chance: random.Random) -> None:
-    """Changes a block, a directory, the state or an entry, and gives it the checksums that it should have."""
+    """Changes a block, a directory, the state or an entry, and fixes its checksums."""
 
     def changed(content: bytes) -> bytes:
         return mutated(chance, [content]) or b"\0"
@@ -473,7 +473,7 @@ def _craft(connection: Any, kind: int, chance: random.Random) -> None:
             from xxhash import xxh3_64_intdigest
 
             entries["checksum"][at], entries["length"][at] = xxh3_64_intdigest(content), len(content)
-        elif kind == 1:  # what the directory says
+        elif kind == 1:  # a field of the directory
             name = chance.choice([name for name in entries.dtype.names if name != "checksum"])
             raw = mutated(chance, [entries[name].tobytes()]).ljust(entries[name].nbytes, b"\0")
             entries[name] = np.frombuffer(raw[: entries[name].nbytes], entries[name].dtype)
@@ -553,7 +553,7 @@ def _text(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
 
 
 def _checks(data: bytes) -> None:
-    """A lock file says what changed, or is refused."""
+    """A lock file is compared or refused."""
     path = _folder() / "schema.lock"
     path.write_bytes(data)
     refusal = ""
@@ -579,7 +579,7 @@ def _checkpoints() -> list[bytes]:
 
 
 def _resumes(data: bytes) -> None:
-    """A checkpoint says a position that can be, or is refused."""
+    """A checkpoint gives a possible position or is refused."""
     path = _folder() / "checkpoint.json"
     path.write_bytes(data)
     refusal = ""

@@ -1,4 +1,4 @@
-"""The short form of the programs in this directory; docs/explanation/reliability.md says what the long form found."""
+"""Short runs of the programs in this directory; docs/explanation/reliability.md gives the results of long runs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A server under load: many connections that put and get, for as long as is asked for.
+"""A server under load: many connections that put and get for a given time.
 
     python tests/load/load.py --connections 500 --seconds 600
 
-Each connection puts a few records, or reads back what it has put, waits for the answer, pauses, and goes on. In the end
-every acknowledged record is looked for in the file, and no two puts may have been given the same acq.
+Each connection puts a few records or reads its records back, waits for the answer, pauses, and continues. In the end
+every acknowledged record must be in the file, and no two puts may have the same acq.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Client:
 
     Attributes:
         number: its cid.
-        stored: how many of its records were acknowledged.
-        acqs: what its puts were given.
-        seconds: how long its requests took, by kind.
-        failures: what went wrong.
+        stored: number of acknowledged records.
+        acqs: the acqs of its puts.
+        seconds: durations of its requests, by kind.
+        failures: what failed.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Client:
     failures: list[str] = attrs.field(factory=list)
 
     async def run(self, host: str, port: int, until: float, pause: float) -> None:
-        """Asks and asks."""
+        """Sends requests until the time is up."""
         rng = random.Random(self.number)
         await asyncio.sleep(rng.uniform(0, pause))
         try:
@@ -100,11 +100,11 @@ class Client:
         writer.write(struct.pack("<iQ", 7, 64) + Key.min().to_bytes() + Key.max().to_bytes())
         status, size, acq = struct.unpack("<iQq", await reader.readexactly(20))
         assert (status, size) == (0, 8)
-        assert not self.acqs or acq > self.acqs[-1][1], "the mark is behind what was acknowledged"
+        assert not self.acqs or acq > self.acqs[-1][1], "GETACQ is behind the acknowledged puts"
 
 
 def measured(process: subprocess.Popen[str]) -> tuple[float, int]:
-    """MiB that a process has in memory, and how many descriptors; zeros where the system does not say."""
+    """Resident memory in MiB and open descriptors of a process; zeros where the system does not report them."""
     directory = Path(f"/proc/{process.pid}")
     if not directory.exists():
         return 0.0, 0
@@ -113,7 +113,7 @@ def measured(process: subprocess.Popen[str]) -> tuple[float, int]:
 
 
 async def loaded(process: subprocess.Popen[str], connections: int, seconds: float, pause: float) -> dict[str, Any]:
-    """What came of the load. Raises where something is wrong."""
+    """Summary of the load. Raises if a check fails."""
     assert process.stdout is not None
     host, port = process.stdout.readline().split()[3].rsplit(":", 1)
     at_rest = measured(process)
@@ -127,7 +127,7 @@ async def loaded(process: subprocess.Popen[str], connections: int, seconds: floa
     await asyncio.gather(*running)
     failures = [failure for client in clients for failure in client.failures]
     acqs = sorted(interval for client in clients for interval in client.acqs)
-    assert all(last < first for (_, last), (first, _) in pairwise(acqs)), "two puts were given the same acq"
+    assert all(last < first for (_, last), (first, _) in pairwise(acqs)), "two puts got the same acq"
     for _ in range(100):
         if measured(process)[1] <= at_rest[1] + 8 * 3:
             break
@@ -157,7 +157,7 @@ async def loaded(process: subprocess.Popen[str], connections: int, seconds: floa
 
 
 def run(connections: int, seconds: float, pause: float, directory: Path) -> dict[str, Any]:
-    """Loads a server of its own, and looks for every acknowledged record in its file."""
+    """Loads a server of its own and checks its file for every acknowledged record."""
     if resource is not None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, most) if most > 0 else 8192, most))
@@ -179,7 +179,7 @@ def run(connections: int, seconds: float, pause: float, directory: Path) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Loads a server and says what came of it.")
+    parser = argparse.ArgumentParser(description="Loads a server and reports the results.")
     parser.add_argument("--connections", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between two requests of a connection, on average")

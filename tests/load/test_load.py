@@ -1,4 +1,4 @@
-"""The short form of the load run: see `load.py`."""
+"""A short load run; see `load.py`."""
 
 from __future__ import annotations
 

@@ -129,4 +129,5 @@ def test_one_value_out_of_place_stops_everything(
     with pytest.raises(EncodeError, match=f"^record {at}: Row.{name}: ") as caught:
         codec.encode(objects)
     assert (caught.value.record, caught.value.field, caught.value.value) == (at, name, value)
-    assert f"is not {scalar.accepts}" in str(caught.value)
+    accepts = "an int of ns since 2001; to_ns()" if scalar.kind == "time" and isinstance(value, str) else scalar.accepts
+    assert f"is not {accepts}" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Puts and scans as tuples: (cid, mid, moid, cap, payload); acq stands before the payload for PUTA and on the way out."""
+"""Puts and scans as tuples (cid, mid, moid, cap, payload); for PUTA and scans, acq precedes the payload."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def batch(cid: int, rows: Sequence[Row], *, with_acq: bool = False) -> Batch:
 
 
 def batches(rows: Iterable[Row], *, with_acq: bool = False) -> list[Batch]:
-    """Rows as batches: neighbours of one cid go together."""
+    """Rows as batches: adjacent rows of one cid share a batch."""
     return [batch(cid, [row[1:] for row in group], with_acq=with_acq) for cid, group in groupby(rows, key=itemgetter(0))]
 
 
 def rows_in(chunk: bytes | memoryview | Chunk) -> Iterator[Row]:
-    """The rows of a chunk, or of its bytes: (cid, mid, moid, cap, acq, payload)."""
+    """The rows of a chunk or of its bytes: (cid, mid, moid, cap, acq, payload)."""
     data, at = chunk.rows() if isinstance(chunk, Chunk) else chunk, 0
     while at < len(data):
         (n,) = struct.unpack_from("<i", data, at)

@@ -1,6 +1,6 @@
-"""Headless Chromium, driven by the DevTools protocol over a pair of pipes: no driver and no library needed.
+"""Headless Chromium, driven through the DevTools protocol over two pipes, without a driver or library.
 
-Each message is JSON, ended by a zero byte. https://chromedevtools.github.io/devtools-protocol/
+Each message is JSON, terminated by a zero byte. https://chromedevtools.github.io/devtools-protocol/
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Ente
 
 
 def chromium() -> str | None:
-    """The browser, if this machine has one."""
+    """Path of the browser, if this machine has one."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 class Browser:
-    """A page of a browser.
+    """One page of a browser.
 
     Args:
-        process: the browser.
+        process: the browser's process.
         to_browser, from_browser: the pipes.
         patience: seconds to wait for anything.
     """
@@ -47,7 +47,7 @@ class Browser:
         self._buffer = b""
         self._session: str | None = None
         self.complaints: list[str] = []
-        """What the page's console says of errors, and what it threw."""
+        """Errors from the page's console, and uncaught exceptions."""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
@@ -69,12 +69,12 @@ class Browser:
             self._heard(answer)
 
     def open(self, url: str) -> None:
-        """Goes to a page, and waits until it has begun, or asks for a token."""
+        """Opens a page and waits until it is ready or asks for a token."""
         self.send("Page.navigate", url=url)
         self.until("document.body?.dataset.ready === 'yes' || document.getElementById('login')?.open")
 
     def js(self, expression: str) -> Any:
-        """The value of an expression; promises are waited for."""
+        """The value of an expression; promises are awaited."""
         found = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
@@ -86,16 +86,16 @@ class Browser:
             if value := self.js(expression):
                 return value
             time.sleep(0.02)
-        raise AssertionError(f"never true: {expression}; the page complains of {self.complaints}")
+        raise AssertionError(f"never true: {expression}; errors of the page: {self.complaints}")
 
     def click(self, selector: str, **modifiers: Any) -> None:
-        """Clicks the middle of an element, as a mouse does."""
+        """Clicks the middle of an element."""
         x, y, width, height = self.place(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self._mouse(kind, x + width / 2, y + height / 2, **modifiers)
 
     def drag(self, selector: str, start: float, end: float) -> None:
-        """Drags across an element, between two shares of its width."""
+        """Drags across an element, between two fractions of its width."""
         x, y, width, height = self.place(selector)
         self._mouse("mouseMoved", x + start * width, y + height / 2, button="none")
         self._mouse("mousePressed", x + start * width, y + height / 2)
@@ -104,7 +104,7 @@ class Browser:
         self._mouse("mouseReleased", x + end * width, y + height / 2)
 
     def hover(self, selector: str, share: float) -> None:
-        """Points at an element."""
+        """Moves the mouse over an element."""
         x, y, width, height = self.place(selector)
         self._mouse("mouseMoved", x + share * width, y + height / 2, button="none")
 
@@ -116,11 +116,11 @@ class Browser:
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
     def type(self, text: str) -> None:
-        """Types text where the focus is."""
+        """Types text into the focused element."""
         self.send("Input.insertText", text=text)
 
     def place(self, selector: str) -> tuple[float, float, float, float]:
-        """Left, top, width and height of an element, which is scrolled into view."""
+        """Left, top, width and height of an element, after scrolling it into view."""
         found = self.js(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'nearest'}});"
             "const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })()"
@@ -129,15 +129,15 @@ class Browser:
         return left, top, width, height
 
     def size(self, width: int, height: int) -> None:
-        """Makes the window another size."""
+        """Resizes the window."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
 
     def scheme(self, name: str) -> None:
-        """Prefers `light` or `dark`."""
+        """Sets the preferred color scheme, `light` or `dark`."""
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
 
     def shot(self, path: Path) -> None:
-        """Saves what the page looks like."""
+        """Saves a screenshot."""
         path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
 
     def _mouse(self, kind: str, x: float, y: float, button: str = "left", modifiers: int = 0) -> None:
@@ -156,7 +156,7 @@ class Browser:
         while b"\0" not in self._buffer:
             left = until - time.monotonic()
             assert left > 0, "the browser does not answer"
-            assert self._process.poll() is None, f"the browser ended with {self._process.returncode}"
+            assert self._process.poll() is None, f"the browser exited with {self._process.returncode}"
             if select.select([self._in], [], [], min(left, 1.0))[0]:
                 self._buffer += os.read(self._in, 2**20)
         line, _, self._buffer = self._buffer.partition(b"\0")
@@ -174,15 +174,15 @@ class Browser:
 
 @contextmanager
 def browsing(path: str, profile: Path) -> Iterator[Browser]:
-    """A browser without windows.
+    """Starts a headless browser.
 
     Args:
         path: the program.
-        profile: a directory for what it keeps.
+        profile: its profile directory.
     """
     ends, to_browser = os.pipe()
     from_browser, other = os.pipe()
-    # It reads commands from descriptor 3 and writes answers to 4, whatever these are here.
+    # The browser reads commands from descriptor 3 and writes answers to descriptor 4.
     browser_in, browser_out = (fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (ends, other))
     process = subprocess.Popen(
         [

@@ -1,4 +1,4 @@
-"""How much is tried: the whole in a long run (`pytest --long`), a quarter of it otherwise."""
+"""The number of examples to try: all in a long run (`pytest --long`), a quarter otherwise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WHOLE, SHORT = 100, 25
 
 
 def examples(whole: int) -> int:
-    """How many examples or rounds to try, where a long run tries `whole`."""
+    """Number of examples or rounds for this run; a long run tries `whole`."""
     return max(min(whole, 10), whole * settings().max_examples // WHOLE)
 
 

@@ -1,4 +1,4 @@
-"""The asynchronous channel behind the calls of the synchronous one, so that one suite runs over both; and TLS for both."""
+"""`AsyncChannel` with blocking calls, so that one suite covers both channels, and TLS contexts for both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 class BlockingChannel:
-    """An `AsyncChannel` whose calls block; all of them share one event loop."""
+    """An `AsyncChannel` whose calls block; all instances share one event loop."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         object.__setattr__(self, "_loop", _loop())
@@ -64,19 +64,19 @@ class BlockingChannel:
 
 @cache
 def authority() -> trustme.CA:
-    """An authority that exists for the tests only."""
+    """A certificate authority for tests."""
     return trustme.CA()
 
 
 def server_tls() -> ssl.SSLContext:
-    """For a server at 127.0.0.1."""
+    """TLS for a server at 127.0.0.1."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert("127.0.0.1", "localhost").configure_cert(context)
     return context
 
 
 def client_tls(name: str | None = None) -> ssl.SSLContext:
-    """For a client that trusts the authority, and has a certificate of its own for a name."""
+    """TLS for a client that trusts the authority; with `name`, it has a certificate of its own."""
     context = ssl.create_default_context()
     authority().configure_trust(context)
     if name is not None:

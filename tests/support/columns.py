@@ -1,4 +1,4 @@
-"""A store whose scans give columns: what a file that keeps columns does, without a file."""
+"""A store whose scans return columns, as a file does, but in memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk
 
 
 class InMemory:
-    """The records of a chunk of rows as `Columns`, and which of them were asked for.
+    """The records of a row chunk as `Columns`; remembers which columns were requested.
 
     Args:
         chunk: the records.
-        dtype: of a payload, as `Columns.dtype`.
+        dtype: dtype of a payload, as `Columns.dtype`.
     """
 
     def __init__(self, chunk: RowChunk, dtype: np.dtype[Any] | None) -> None:
@@ -51,21 +51,21 @@ DTypeOf = Callable[[int], "np.dtype[Any] | None"]
 
 
 def opaque(size: int) -> np.dtype[Any]:
-    """Payloads of which nothing is known."""
+    """Payloads of unknown layout."""
     return np.dtype(f"V{size}")
 
 
 def apart(size: int) -> np.dtype[Any]:
-    """Payloads as if they were of several sizes."""
+    """Treats payloads as if their sizes varied."""
     return None  # type: ignore[return-value]
 
 
 class InColumns:
-    """A store as a backend that gives chunks of columns.
+    """A store wrapped in a backend that returns column chunks.
 
     Args:
-        store: what is read.
-        dtype_of: dtype of payloads of a size.
+        store: the store.
+        dtype_of: maps a payload size to a dtype.
     """
 
     def __init__(self, store: EmbeddedStore, dtype_of: DTypeOf) -> None:

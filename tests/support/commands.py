@@ -1,4 +1,4 @@
-"""Commands as tests run them: in this process."""
+"""Running commands in the process of the test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Done", "Run"]
 
 
 class Done(NamedTuple):
-    """What a command came to."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -17,4 +17,4 @@ class Done(NamedTuple):
 
 
 Run = Callable[..., Done]
-"""Runs a command, given its arguments."""
+"""Runs a command with the given arguments."""

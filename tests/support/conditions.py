@@ -1,4 +1,4 @@
-"""Random conditions on `Sample`, each with a plain Python function that says what it means."""
+"""Random conditions on `Sample`, each with an equivalent plain Python function."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def leaves(draw: st.DrawFn, columns: tuple[str, ...] = tuple(OPERANDS)) -> Condi
 
 
 def single(value: object) -> object:
-    """A constant as it is compared with a Float32: a float is rounded to its width, unless it would become infinite."""
+    """A constant in the form compared with a Float32: a float is rounded to that width unless it would become infinite."""
     if not isinstance(value, float):
         return value
     try:

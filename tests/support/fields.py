@@ -1,4 +1,4 @@
-"""Random models: any field types hypothesis can put together, with values for them."""
+"""Random models of all field types, and values for them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Alarm(IntFlag):
 
 @attrs.frozen
 class Kind:
-    """A field type with its options, and values for it."""
+    """A field type with options, and a strategy for its values."""
 
     annotation: Any
     options: dict[str, Any]
@@ -180,7 +180,7 @@ def structures(draw: st.DrawFn) -> Kind:
 
 
 fixed = st.one_of(plain, arrays(), nullables(), structures(), bits())
-"""Kinds of fixed width."""
+"""Field types of fixed width."""
 
 json_values = st.dictionaries(st.text(string.ascii_letters, max_size=5), st.integers(-5, 5), max_size=3)
 
@@ -208,7 +208,7 @@ def variables(draw: st.DrawFn) -> Kind:
 
 
 def declared(base: type, kinds: list[Kind], *, gaps: tuple[int, ...] = (), **options: Any) -> Any:
-    """A model, or structure, with fields f0, f1, …, and padding in front of the fields that `gaps` names."""
+    """A model or structure with fields f0, f1, …, and padding before the fields listed in `gaps`."""
     annotations: dict[str, Any] = {}
     namespace: dict[str, Any] = {"__annotations__": annotations, "__module__": __name__}
     for at, kind in enumerate(kinds):
@@ -220,7 +220,7 @@ def declared(base: type, kinds: list[Kind], *, gaps: tuple[int, ...] = (), **opt
 
 @st.composite
 def models(draw: st.DrawFn, kinds: Any = fixed, *, most: int = 5) -> tuple[type[TSModel], list[Kind]]:
-    """A model of fields of fixed width, and the kinds of its fields."""
+    """A model with fields of fixed width, and their kinds."""
     chosen = draw(st.lists(kinds, min_size=1, max_size=most))
     gaps = tuple(draw(st.sets(st.integers(0, len(chosen) - 1), max_size=2)))
     order = draw(st.sampled_from(["little", "big"]))
@@ -229,7 +229,7 @@ def models(draw: st.DrawFn, kinds: Any = fixed, *, most: int = 5) -> tuple[type[
 
 @st.composite
 def variable_models(draw: st.DrawFn) -> tuple[type[TSModel], list[Kind]]:
-    """A model that has a field of variable length, and the kinds of its fields."""
+    """A model with a field of variable length, and the kinds of its fields."""
     chosen = draw(st.lists(variables() | fixed, max_size=3))
     chosen.insert(draw(st.integers(0, len(chosen))), draw(variables()))
     return declared(TSModel, chosen, byte_order=draw(st.sampled_from(["little", "big"]))), chosen

@@ -1,4 +1,4 @@
-"""Generated payload types as programs: they read payloads as hex, and answer what they make of them."""
+"""Programs around generated payload types: they read payloads as hex and print the decoded values."""
 
 from __future__ import annotations
 
@@ -175,11 +175,11 @@ HEADERS = [
     "sched",
     "strings",
 ]
-"""What a program may include before a generated header, with all macros that come along."""
+"""Headers that a program may include before a generated one, with all their macros."""
 INCLUDED = "".join(f"#include <{name}.h>\n" for name in HEADERS)
 
 QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-"""Programs that run for a second are not worth optimising."""
+"""Compiler flags. Programs that run for a second are not worth optimising."""
 JAVA = ("java", *QUICK)
 JAVAC = ("javac", *(f"-J{option}" for option in QUICK), "-Xlint:all", "-Werror")
 TOOLS = {"c": "gcc", "c++": "g++", "java": "javac"}
@@ -202,14 +202,14 @@ def write(model: type[Any], language: str, directory: Path) -> None:
 
 
 def name_of(model: type[Any], language: str) -> str:
-    """The name of a model's class in a language."""
+    """The name of a model's class in generated code."""
     return Path(file_name(model, language)).stem
 
 
 def program(language: str, models: Sequence[type[Any]], directory: Path) -> Callable[[list[tuple[int, bytes]]], list[str]]:
-    """Compiles the payload types of models; gives a function from numbers of models and payloads to answers.
+    """Compiles the payload types of models; returns a function from (model index, payload) pairs to answers.
 
-    An answer is "refused", or "ok" and what the value is written as.
+    An answer is "refused", or "ok" followed by the value.
     """
     for model in models:
         write(model, language, directory)

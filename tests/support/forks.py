@@ -1,4 +1,4 @@
-"""Forked processes, for what must hold in them."""
+"""Running tests in forked processes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ forks = [
 
 
 def in_child(work: Callable[[], object], seconds: int = 60) -> str:
-    """What `work` gives in a forked process, as text; or how it failed."""
+    """The result of `work` in a forked process, as text, or its error."""
     with forked(work, seconds) as answer:
         return answer()
 
 
 @contextmanager
 def forked(work: Callable[[], object], seconds: int = 60) -> Iterator[Callable[[], str]]:
-    """Runs `work` in a forked process meanwhile; gives a function that waits for its result."""
+    """Starts `work` in a forked process; returns a function that waits for its result."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:

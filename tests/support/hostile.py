@@ -1,4 +1,4 @@
-"""Models with names, members, units and docs that languages, headers and generated code have another use for."""
+"""Models whose names, members, units and docs clash with languages, headers or generated code."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def nullables(draw: st.DrawFn) -> Kind:
 
 @st.composite
 def hostile_models(draw: st.DrawFn) -> tuple[type[TSModel], list[TSModel]]:
-    """A model, and objects of it."""
+    """A model and objects of it."""
     found = draw(kinds(fixed | enumerations() | structures() | nullables(), 6))
     said = [draw(texts) for _ in range(2 * len(found))]
     model = made(TSModel, draw(st.sampled_from(TYPES)), found, said, byte_order=draw(st.sampled_from(["little", "big"])))

@@ -1,4 +1,4 @@
-"""The part of JSON Schema that models use, to check what they write against what they say of it."""
+"""A validator for the subset of JSON Schema that models use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_of(data: Any, kind: str) -> bool:
 
 
 def fault(data: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> str | None:
-    """What is wrong with plain data; None when they are what the schema says."""
+    """Why plain data does not match a schema; None if it does."""
     assert schema.keys() <= CHECKED | SAID, schema.keys()
 
     def within(data: Any, schema: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""A model with something of everything, for code in other languages; and a value of it."""
+"""A model with a field of every kind, and a value of it, for code in other languages."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ METER = Meter(
 
 
 class Letter(TSModel, byte_order="big"):
-    """Of variable length."""
+    """A model of variable length."""
 
     state: Enumerated[State] = field(storage=UInt8)
     subject: Text

@@ -9,7 +9,7 @@ from tsmodel.keys import LIMITS
 
 
 class Sample(TSModel):
-    """One field of each kind that conditions treat in a way of their own."""
+    """One field of each kind that conditions treat differently."""
 
     level: Int16
     volts: Float32
@@ -18,7 +18,7 @@ class Sample(TSModel):
 
 
 def near(*centres: int) -> st.SearchStrategy[int]:
-    """Integers close to some others, so that conditions meet."""
+    """Integers close to given ones, so that conditions match some records."""
     return st.one_of([st.integers(centre - 2, centre + 2) for centre in centres])
 
 
@@ -35,4 +35,4 @@ samples = st.builds(
     valid=st.booleans(),
     total=near(2) | st.sampled_from([2**63, 2**64 - 1, 2**53 + 1]),
 )
-"""Records close to one another, with the extremes of each type among them."""
+"""Records close to one another, including the extremes of each type."""

@@ -1,4 +1,4 @@
-"""A peer that follows a script: what it is to receive, what it sends, and how it cuts that."""
+"""A peer that follows a script: what it receives, what it sends, and where it splits its answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Play: TypeAlias = Callable[[socket.socket], None]
 
 @contextmanager
 def playing(*plays: Play) -> Iterator[tuple[str, int]]:
-    """The address of a peer that plays one play for each connection, in turn, and then closes it."""
+    """The address of a peer that runs one script per connection, in turn, and then closes the connection."""
     listener = socket.create_server(("127.0.0.1", 0))
     failures: list[BaseException] = []
 
@@ -32,7 +32,7 @@ def playing(*plays: Play) -> Iterator[tuple[str, int]]:
                     play(connection)
                 except (BrokenPipeError, ConnectionResetError):
                     pass
-                except Exception as error:  # noqa: BLE001 - told to the test's own thread
+                except Exception as error:  # noqa: BLE001 - reported in the test's thread
                     failures.append(error)
 
     thread = threading.Thread(target=listen, daemon=True)
@@ -58,7 +58,7 @@ def receive(connection: socket.socket, count: int) -> bytes:
 
 
 def answering(request_size: int, answer: bytes, *, cuts: Sequence[int] = (), reset: bool = False) -> Play:
-    """Receives a request of known size, then sends `answer`, pausing at `cuts` so that the parts travel by themselves."""
+    """Receives a request of known size, then sends `answer`, pausing at `cuts` so that the parts arrive separately."""
 
     def play(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -76,6 +76,6 @@ def answering(request_size: int, answer: bytes, *, cuts: Sequence[int] = (), res
 
 
 def silent(connection: socket.socket) -> None:
-    """Takes whatever comes and never answers, until the other side goes away."""
+    """Reads everything and never answers, until the other side disconnects."""
     while connection.recv(65536):
         pass

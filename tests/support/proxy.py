@@ -1,4 +1,4 @@
-"""`tsmodel.testing.Faults` under shorter names: a proxy between a session and a server."""
+"""A proxy between a session and a server: `tsmodel.testing.Faults` with shorter names."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ __all__ = ["Cut", "Plan", "Proxy", "proxied"]
 
 
 def Cut(to_server: int | None = None, from_server: int | None = None, reset: bool = False) -> Plan:
-    """Where one connection is cut: after so many bytes to the server, or from it. None: nowhere."""
+    """Where a connection is cut: after that many bytes to or from the server. None: not cut."""
     return Plan(to_server, from_server, reset)
 
 
 class Proxy(Faults):
-    """Passes bytes on."""
+    """A proxy that forwards bytes."""
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """The proxy's host and port."""
         return self.host, self.port
 
     @property
     def cuts(self) -> list[Plan]:
-        """What becomes of the connections to come, in turn."""
+        """The cuts of the next connections, in turn."""
         return self.plans
 
     @cuts.setter

@@ -1,4 +1,4 @@
-"""An asynchronous session behind the calls of a synchronous one, so that one suite runs over both."""
+"""`AsyncSession` with blocking calls, so that one suite covers both kinds of session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsmodel import connect, connect_async
 from tsmodel.server import serve_in_thread
 
 Opener: TypeAlias = Callable[..., Any]
-"""`connect`, or what looks like it."""
+"""`connect`, or a function with its signature."""
 
 
 class _Blocking:
@@ -43,7 +43,7 @@ class _Blocking:
 
 
 class BlockingSession(_Blocking):
-    """An `AsyncSession` whose calls block, with an event loop of its own that runs only meanwhile."""
+    """An `AsyncSession` whose calls block. Its event loop runs only during calls."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         session = connect_async(*arguments, **options)
@@ -55,11 +55,11 @@ class BlockingSession(_Blocking):
             raise
 
     def wait(self, seconds: float) -> None:
-        """Lets tasks in the background run."""
+        """Lets background tasks run."""
         self._loop.run_until_complete(asyncio.sleep(seconds))
 
     def close(self) -> None:
-        """As `Session.close`; the loop stays, for the session may be still open."""
+        """As `Session.close`. The loop stays, because the session may still be open."""
         self._loop.run_until_complete(self._what.close())
         self._end()
 
@@ -82,14 +82,14 @@ class BlockingSession(_Blocking):
 
 OPENERS: dict[str, Opener] = {"sync": connect, "async": BlockingSession}
 EVERYWHERE: list[Any] = [(backend, kind) for backend in ("memory", "file", "tcp") for kind in OPENERS]
-"""Each backend with each kind of session, for `opened_at`."""
+"""Each backend with each kind of session; parameters of `opened_at`."""
 ON_POSTGRES = [on_postgres("postgres", kind) for kind in OPENERS]
 """The same for PostgreSQL."""
 
 
 @contextmanager
 def opened_at(backend: str, kind: str, directory: Path) -> Iterator[Any]:
-    """A session of some kind on a new backend of some kind."""
+    """Opens a session of a given kind on a new backend."""
     with ExitStack() as stack:
         target = "memory:"
         if backend == "file":
@@ -103,7 +103,7 @@ def opened_at(backend: str, kind: str, directory: Path) -> Iterator[Any]:
 
 @contextmanager
 def abandoned(session: Any) -> Iterator[Any]:
-    """A session whose records are given up at the end of the block."""
+    """A session whose pending records are discarded at the end of the block."""
     try:
         yield session
     finally:

@@ -1,4 +1,4 @@
-"""Asking an ASGI application without a server."""
+"""A client for ASGI applications, without a server."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import httpx
 
 
 class Client:
-    """Asks an application, one request after the other.
+    """Sends requests to an application, one at a time.
 
     Args:
         app: the application.
-        base_url: what it is called.
+        base_url: its URL.
     """
 
     def __init__(self, app: Any, base_url: str = "http://localhost:8025") -> None:

@@ -1,4 +1,4 @@
-"""Feeding readers in pieces, and messages as plain bytes."""
+"""Messages as plain bytes, and feeding them to readers in pieces."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def get_record(payload: bytes, *key: int) -> bytes:
 
 
 def put_record(payload: bytes, *key: int) -> bytes:
-    """A record in PUT form (mid, moid, cap), or PUTA form with acq behind them."""
+    """A record in PUT form (mid, moid, cap) or PUTA form (with acq)."""
     packed = struct.pack("<qiq" if len(key) == 3 else "<qiqq", *key)
     return struct.pack("<i", len(packed) + len(payload)) + packed + payload
 
 
 def put_of(*batches: tuple[int, list[bytes]], command: int = 5) -> bytes:
-    """A whole put request."""
+    """A complete put request."""
     pieces = [struct.pack("<iQ", command, 0)]
     for cid, records in batches:
         pieces += [struct.pack("<ii", cid, sum(map(len, records))), *records]
@@ -36,7 +36,7 @@ def put_of(*batches: tuple[int, list[bytes]], command: int = 5) -> bytes:
 
 
 def get_answer(*records: bytes, acq: int = 99) -> bytes:
-    """A whole answer to a GET."""
+    """A complete answer to a GET."""
     return OK + b"".join(records) + struct.pack("<iiQq", 0, 0, 8, acq)
 
 
@@ -47,8 +47,8 @@ def cut(data: bytes, edges: Iterable[int]) -> list[bytes]:
 
 
 def fed(reader: Reader[E], pieces: Iterable[bytes], events: list[object] | None = None) -> list[object]:
-    """All events; neighbouring chunks of records are joined, since where they are cut depends on the pieces. `events` is a
-    list to add them to, for one that keeps those before an error."""
+    """All events. Adjacent chunks of records are joined, because their boundaries depend on the pieces. Events are appended
+    to `events`, so that those before an error are kept."""
     events = [] if events is None else events
     for piece in pieces:
         for event in reader.feed(piece):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise, starmap
 from typing import Any, Final, TypeAlias, TypeVar
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from tsmodel.keys import KEY_FIELDS, unpack_key
 from tsmodel.layout.compiling import dumper, is_plain, loader
-from tsmodel.layout.constraints import Bounds, Constraints
+from tsmodel.layout.constraints import Bounds
 from tsmodel.layout.placing import VERSION, Layout, placed_dtype
 from tsmodel.layout.row_codecs import SIZE_FIELD, Fit, Mismatch, RowCodec, fit
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
@@ -47,17 +47,8 @@ _Holds: TypeAlias = Sequence[tuple[int, Callable[[Sequence[Any]], bool]]]
 class FixedRowCodec(RowCodec[RowT]):
     """See `RowCodec`."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        make: Callable[..., RowT],
-        fixed: Mapping[str, int] | None = None,
-        tuples: Callable[[Iterable[RowT]], Iterable[tuple[Any, ...]]] | None = None,
-        constraints: Mapping[str, Constraints] | None = None,
-        *,
-        strict_read: bool = False,
-    ) -> None:
-        super().__init__(layout, make, fixed, tuples, constraints, strict_read=strict_read)
+    def _prepare(self) -> None:
+        layout = self.layout
         slots = layout.slots
         plain = is_plain(layout)
         self._load = None if plain else loader(layout, _KEYS)
@@ -67,6 +58,7 @@ class FixedRowCodec(RowCodec[RowT]):
         self._width = _KEYS + len(slots)
         self._strict_dump = dumper(layout, _KEYS, strict=True)
         self._holds = [(at, slot.codec.holds) for at, slot in enumerate(slots, _KEYS) if slot.codec and slot.codec.defers]
+        self._floats = [slot.name for slot in slots if slot.codec and slot.codec.is_plain and slot.dtype.kind == "f"]
         self._unpack = struct.Struct(f"<4x{self._codes}")
         self._slice = struct.Struct("<" + self._codes * _SLICE)
         self._values_dtype = self._packed_dtype()
@@ -179,6 +171,12 @@ class FixedRowCodec(RowCodec[RowT]):
                     self._pack(raw, at, part, self._strict_dump, [])
             except UNSUITABLE as error:
                 self._explain(part, first + start, error)
+        # `struct` packs a Decimal beyond the range of floats as infinity.
+        infinite = {at for name in self._floats for at in np.flatnonzero(np.isinf(packed[name])).tolist()}
+        try:
+            self._strict_dump(self.tuples([rows[at] for at in infinite]))
+        except UNSUITABLE as error:
+            self._explain(rows, first, error)
         return packed
 
     def _pack(self, raw: memoryview, start: int, rows: Sequence[RowT], dump: _Dump | None, holds: _Holds) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -21,10 +21,13 @@ from tsmodel.types.codec import Description, FieldCodec
 from tsmodel.types.declaring import PaddingBytes
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.packed import may_not_be_finite, not_finite
+from tsmodel.types.scalars import shown
 
 __all__ = ["Encoding", "MessageLayout"]
 
 Encoding = Literal["struct", "msgpack", "json"]
+
+_UNFIT: Final = (msgspec.MsgspecError, TypeError, ValueError, RecursionError)
 
 
 class MessageLayout(Layout, frozen=True):
@@ -92,7 +95,7 @@ class MessageLayout(Layout, frozen=True):
         self.check_version(payload)
         try:
             message = self._decode(payload[self.leading :])
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        except _UNFIT as error:
             raise FieldFault(f"it is not a {self.encoding} message with these fields: {error}") from None
         values = msgspec.structs.astuple(message)
         for field, value in zip(self.fields, values, strict=True):
@@ -102,20 +105,36 @@ class MessageLayout(Layout, frozen=True):
 
     def fault(self, field: LayoutField, value: object) -> FieldFault | None:
         """See `Layout.fault`."""
-        fault = super().fault(field, value)
-        return fault or (not_finite(value) if self.encoding == "json" else None)
+        if fault := super().fault(field, value) or (not_finite(value) if self.encoding == "json" else None):
+            return fault
+        module: Any = getattr(msgspec, self.encoding)
+        try:
+            module.decode(module.encode(value), type=field.codec.message_type)
+        except _UNFIT:
+            what = f"{shown(value)} ({type(value).__name__})"
+            return FieldFault(f"{what} cannot be stored in a message: give {field.codec.accepts}, as a plain Python object")
+        return None
 
     def write(self, values: Sequence[Any]) -> bytes:
         """See `Layout.write`."""
         for field, value in zip(self.fields, values, strict=True):
             if fault := field.codec.fault(value):
                 raise fault.within(field.name)
-        raw: bytes = self._encode(dict(zip(self.names, values, strict=True)))
+        try:
+            raw: bytes = self._encode(dict(zip(self.names, values, strict=True)))
+            self._decode(raw)  # in a message, a Decimal is text, and True is not a number
+        except _UNFIT as error:
+            self._refuse(values)
+            raise FieldFault(f"it cannot be stored as a message: {error}") from error
         if self.encoding == "json" and may_not_be_finite(raw):
-            for field, value in zip(self.fields, values, strict=True):
-                if fault := self.fault(field, value):
-                    raise fault.within(field.name)
+            self._refuse(values)
         return raw if self.version is None else bytes([self.version]) + raw
+
+    def _refuse(self, values: Sequence[Any]) -> None:
+        """Raises the first fault of the values; returns if they have none."""
+        for field, value in zip(self.fields, values, strict=True):
+            if fault := self.fault(field, value):
+                raise fault.within(field.name)
 
     def description(self) -> Description:
         """See `Layout.description`: in a message, fields have no position."""

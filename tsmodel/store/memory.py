@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from operator import attrgetter
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -19,22 +19,19 @@ from tsmodel.errors import StoreError
 from tsmodel.forking import in_child
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block
-from tsmodel.store.engine import Change, Run, Skip, held
+from tsmodel.store.interface import Change, Run, Skip, held
 
 __all__ = ["MemoryEngine"]
-
-
-_Runs: TypeAlias = dict[int, dict[Run, tuple[Block, ...]]]
 
 
 T = TypeVar("T")
 
 
 class _Log(Generic[T]):
-    """The first entries of a shared list that may grow."""
+    """The first entries of a list that later versions of the log share and append to."""
 
-    def __init__(self, entries: list[T], count: int = 0) -> None:
-        self._entries, self._count = entries, count
+    def __init__(self, entries: list[T]) -> None:
+        self._entries, self._count = entries, len(entries)
 
     def __len__(self) -> int:
         return self._count
@@ -46,19 +43,17 @@ class _Log(Generic[T]):
         """The log with entries appended and replaced."""
         if not added and not replaced:
             return self
-        entries = self._entries
-        if replaced or len(entries) != self._count:
-            entries = list(self)
-            for at, entry in replaced.items():
-                entries[at] = entry
+        entries = list(self) if replaced or len(self._entries) != self._count else self._entries
+        for at, entry in replaced.items():
+            entries[at] = entry
         entries += added
-        return _Log(entries, self._count + len(added))
+        return _Log(entries)
 
 
 class _State(msgspec.Struct, frozen=True):
     last_acq: int = LIMITS["acq"].least
     next_run: int = 0
-    runs: _Runs = msgspec.field(default_factory=dict)
+    runs: dict[int, dict[Run, tuple[Block, ...]]] = msgspec.field(default_factory=dict)
     puts: _Log[PutInfo] = msgspec.field(default_factory=lambda: _Log([]))
     removals: _Log[Removal] = msgspec.field(default_factory=lambda: _Log([]))
 
@@ -93,19 +88,15 @@ class _Snapshot:
         return iter(self._state.removals)
 
 
-class _Transaction:
+class _Transaction(_Snapshot):
     """Changes a copy. Copies the runs of a cid on the first change, so that snapshots stay intact."""
 
     def __init__(self, state: _State) -> None:
-        self._snapshot = _Snapshot(state)
-        self._state = state
+        super().__init__(state)
         self._puts: list[PutInfo] = []
         self._replaced: dict[int, PutInfo] = {}
         self._removals: list[Removal] = []
         self._last_acq, self._next_run, self._runs = state.last_acq, state.next_run, dict(state.runs)
-
-    def blocks(self, box: KeyRange) -> Iterator[Block]:
-        return self._snapshot.blocks(box)
 
     def last_acq(self) -> int:
         return self._last_acq
@@ -115,14 +106,11 @@ class _Transaction:
 
     @property
     def next_put(self) -> int:
-        return self._snapshot.next_put + len(self._puts)
+        return super().next_put + len(self._puts)
 
     @property
     def next_removal(self) -> int:
-        return self._snapshot.next_removal + len(self._removals)
-
-    def puts(self) -> Iterator[PutInfo]:
-        return self._snapshot.puts()
+        return super().next_removal + len(self._removals)
 
     def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
         if replaced is None:
@@ -160,7 +148,7 @@ class _Transaction:
     def remove(self, run: Run) -> None:
         self._runs[run.cid] = {each: blocks for each, blocks in self._runs[run.cid].items() if each != run}
 
-    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = 0) -> None:  # noqa: ARG002
+    def insert(self, cid: int, blocks: Sequence[Block], *, level: int = 0) -> None:
         # As rows: the most frequent form, and columns can be views of them.
         kept = tuple(map(_as_rows, blocks))
         run = _run(cid, self._next_run, kept, level)

@@ -24,7 +24,7 @@ from functools import lru_cache
 import msgspec
 
 from tsmodel.store.directory import Level
-from tsmodel.store.engine import Run
+from tsmodel.store.interface import Run
 
 __all__ = ["MergePolicy"]
 

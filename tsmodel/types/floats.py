@@ -23,13 +23,12 @@ import numpy.typing as npt
 from tsmodel.types.column_facet import plain_value, refuse
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.numbers import NUMBER, ScalarCodec, ScalarType, point, real, rounded, shortest, shortest_of
-from tsmodel.types.scalars import SCALARS, shown
+from tsmodel.types.scalars import SCALARS, becomes_infinite, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
 __all__ = ["Float16", "Float32", "Float64", "FloatCodec"]
 
 _NOT_FINITE: Final = re.compile(r"\s*[+-]?(?:nan|inf|infinity)\s*", re.ASCII | re.IGNORECASE)
-
 
 _SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -49,11 +48,9 @@ class FloatConversion(Conversion):
             return self._of(data)
         if isinstance(data, (bool, np.bool_)) or not isinstance(data, (numbers.Real, Decimal)):
             raise self.refused(data)
-        value = float(data)
-        # A Decimal beyond the range of floats becomes infinite.
-        if (math.isinf(value) and data != value) or self.codec.fault(value):
+        if self.codec.fault(data):
             raise self.refused(data)
-        return value
+        return float(data)
 
     def parse(self, text: str) -> Any:
         return self._of(point(text) if self.spelling.decimal == "," else text)
@@ -156,12 +153,18 @@ class FloatCodec(ScalarCodec, frozen=True):
             return values
         with np.errstate(over="ignore"):
             stored = values.astype(self.dtype)
-        refuse(
-            np.isinf(stored) & np.isfinite(values),
-            values,
-            lambda at: f"{plain_value(values, at)!r} is not {self.accepts}",
-        )
+        too_large = np.isinf(stored) & np.isfinite(values)
+        refuse(too_large, values, lambda at: self.scalar.fault(plain_value(values, at)) or "")
         return stored
+
+    def dump(self, value: Any) -> Any:
+        if type(value) is not float and becomes_infinite(value):
+            raise FieldFault(self.scalar.fault(value) or "")
+        return value
+
+    def holds(self, stored: Sequence[Any]) -> bool:
+        """See `FixedCodec.holds`: no finite number has become infinite."""
+        return math.isfinite(sum(stored)) or not any(map(becomes_infinite, stored))
 
     def arrow_value(self, value: Any) -> Any:
         return (

@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 import datetime as dt
+import math
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,6 +33,8 @@ __all__ = [
     "ByteOrder",
     "Scalar",
     "are_bools",
+    "becomes_infinite",
+    "int_within",
     "shown",
 ]
 
@@ -75,7 +78,7 @@ class Scalar(msgspec.Struct, frozen=True):
     def accepts(self) -> str:
         """What a value may be, in words."""
         if self.limits:
-            return "an int from {} to {}".format(*self.limits)
+            return int_within(*self.limits)
         return "True or False" if self.kind == "bool" else f"a float ({self.size * 8}-bit)"
 
     def dtype(self, byte_order: ByteOrder = "little") -> np.dtype[Any]:
@@ -96,6 +99,8 @@ class Scalar(msgspec.Struct, frozen=True):
         """Returns what is wrong with `value`; None if it can be stored."""
         try:
             self.pack((value,))
+            if self.kind == "float" and becomes_infinite(value):
+                raise OverflowError
         except (struct.error, OverflowError, TypeError, ValueError) as error:
             if self.kind == "float" and (isinstance(error, OverflowError) or type(value) is int):
                 most = f"{float(np.finfo(self.numpy).max):.5g}"
@@ -119,6 +124,11 @@ def _to_time(value: object) -> str:
     return "to_ns() converts a time"
 
 
+def int_within(least: int, greatest: int) -> str:
+    """What an int may be, in words."""
+    return f"an int from {least} to {greatest}"
+
+
 @cache
 def _limits(numpy: str) -> tuple[int, int]:
     info = np.iinfo(numpy)
@@ -134,6 +144,11 @@ def are_bools(values: Sequence[object]) -> bool:
         if len(raw) == count + (1 if count < 16 else 3 if count < 2**16 else 5):
             return not raw[-count:].strip(b"\xc2\xc3") if count else True
     return BOOLS.issuperset(map(type, values))
+
+
+def becomes_infinite(value: Any) -> bool:
+    """Whether a finite number becomes infinite as a float, without an error: `Decimal("1E+400")`, for one."""
+    return type(value) is not float and math.isinf(value) and value not in (math.inf, -math.inf)
 
 
 def shown(value: object) -> str:

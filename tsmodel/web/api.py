@@ -6,7 +6,10 @@ This module is independent of HTTP itself, which `application` handles.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Sequence
+from functools import partial
+from operator import attrgetter, ge, le, lt
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,7 +19,7 @@ from tsmodel.cli.failures import UsageError
 from tsmodel.cli.models import Record
 from tsmodel.cli.where import condition
 from tsmodel.frames.frame import names_of
-from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.model import TSModel
 from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.meta import schema_of
@@ -39,9 +42,9 @@ from tsmodel.web.describing import (
     moment,
     text,
 )
-from tsmodel.web.formats import CONTENT_TYPES, as_text, exact, numbers, records_stream, row_data, table_stream
+from tsmodel.web.formats import CONTENT_TYPES, Times, as_text, exact, numbers, records_stream, row_data, table_stream
 from tsmodel.web.refusals import Refused
-from tsmodel.web.slices import MOST_POINTS, Budget, Key, Stop, count_of, rows_of, slices
+from tsmodel.web.slices import MOST_POINTS, Curve, Key, Work, count_of, rows_of, slices
 from tsmodel.web.source import Catalogue, Source, is_drawn
 from tsmodel.web.summaries import Summary, Windows
 
@@ -248,8 +251,9 @@ _LISTED: Final = (
     _FROM,
     _TO,
 )
-_OF_VALUES: Final = ("count", "min", "max", "mean", "first", "last")
-_VALUES: Final = ("points", "records", *_OF_VALUES, "first_time", "last_time")
+_VALUES: Final = ("points", "records", "count", "min", "max", "mean", "first", "last", "first_time", "last_time")
+_PLACE: Final = ("cap", "cid", "mid", "moid", "acq")
+"""The order of records."""
 
 
 class _Asked(NamedTuple):
@@ -264,7 +268,7 @@ class _Asked(NamedTuple):
 # About
 
 
-def _about(source: Source, given: dict[str, Any], stop: Stop) -> About:  # noqa: ARG001
+def _about(source: Source, given: dict[str, Any], work: Work) -> About:  # noqa: ARG001
     limits = source.limits
     return About(
         target=source.name,
@@ -278,70 +282,64 @@ def _about(source: Source, given: dict[str, Any], stop: Stop) -> About:  # noqa:
 
 def _described(model: type[TSModel]) -> Model:
     schema = schema_of(model)
-    options = {spec.name: spec.options for spec in schema.specs}
+    infos = [column.info for column in schema.columns.values() if not column.info.is_key]
+    said: dict[str, dict[str, Any]] = {info.name: {"unit": None, "doc": None} for info in infos}
+    said |= {spec.name: {"unit": spec.options.unit, "doc": spec.options.doc} for spec in schema.specs}
     return Model(
         name=model.__name__,
         fixed={name: exact(value) for name, value in schema.fixed.items()},
-        fields=[
-            Field(
-                name=info.name,
-                type=info.codec.label,
-                unit=options[info.name].unit if info.name in options else None,
-                doc=options[info.name].doc if info.name in options else None,
-                is_drawn=is_drawn(info),
-            )
-            for info in (column.info for column in schema.columns.values())
-            if not info.is_key
-        ],
+        fields=[Field(name=info.name, type=info.codec.label, is_drawn=is_drawn(info), **said[info.name]) for info in infos],
     )
 
 
 # Series
 
 
-def _series(source: Source, given: dict[str, Any], stop: Stop) -> SeriesPage:
-    catalogue, chosen = _found(source, given, stop)
-    page = chosen[given["offset"] : given["offset"] + given["limit"]]
+def _series(source: Source, given: dict[str, Any], work: Work) -> SeriesPage:
+    catalogue, chosen = _found(source, given, work)
+    is_recent = source.is_server and given["from"] is None and given["to"] is None
+    note = None
+    if not catalogue.is_whole:
+        note = (
+            "reading everything takes too long: some series are missing, and counts are too low; "
+            "narrow the range with from= and to="
+        )
+    elif is_recent:
+        note = (
+            f"listing the series of a server reads its records: these were captured since {to_iso(catalogue.start)}; "
+            "give from= and to= for others"
+        )
     return SeriesPage(
-        series=[_entry(source, each) for each in page],
+        series=[_entry(source, each) for each in chosen[given["offset"] : given["offset"] + given["limit"]]],
         total=len(chosen),
         offset=given["offset"],
-        is_whole=catalogue.is_whole and not (source.is_server and given["from"] is None and given["to"] is None),
-        note=_note(source, catalogue, given),
+        is_whole=catalogue.is_whole and not is_recent,
+        note=note,
     )
 
 
-def _series_file(form: str) -> Any:
-    def made(source: Source, given: dict[str, Any], stop: Stop) -> Stream:
-        entries = [
-            {**msgspec.structs.asdict(_entry(source, each)), "mid": each.mid} for each in _found(source, given, stop)[1]
-        ]
-        names = SeriesEntry.__struct_fields__
-        return table_stream(form, {name: [each[name] for each in entries] for name in names}, "series")
-
-    return made
+def _series_file(form: str, source: Source, given: dict[str, Any], work: Work) -> Stream:
+    entries = [{**msgspec.structs.asdict(_entry(source, each)), "mid": each.mid} for each in _found(source, given, work)[1]]
+    names = SeriesEntry.__struct_fields__
+    return table_stream(form, {name: [each[name] for each in entries] for name in names}, "series")
 
 
-def _found(source: Source, given: dict[str, Any], stop: Stop) -> tuple[Catalogue, list[Any]]:
+def _found(source: Source, given: dict[str, Any], work: Work) -> tuple[Catalogue, list[Any]]:
     start, end = given["from"], given["to"]
     if start is None and end is None:
-        catalogue = source.catalogue(stop)
+        catalogue = source.catalogue(work)
     else:
         low, high = (LIMITS["cap"].least if start is None else start, LIMITS["cap"].bound if end is None else end)
         _check_order(low, high)
-        catalogue = source.found_between(low, high, Budget(source.limits.records), stop)
+        catalogue = source.found_between(low, high, work)
     words = (given["q"] or "").lower().split()
     chosen = [
         each
         for name, each in catalogue.series.items()
         if all(_is_in(given[part], value) for part, value in zip(("cid", "mid", "moid"), name, strict=True))
-        and all(_has(source, name, word) for word in words)
+        and all(word in "/".join(map(str, name)) or word in (_model_name(source, name) or "").lower() for word in words)
     ]
     return catalogue, chosen
-
-
-def _has(source: Source, name: Key, word: str) -> bool:
-    return word in "/".join(map(str, name)) or word in (_model_name(source, name) or "").lower()
 
 
 def _is_in(wanted: Any, value: int) -> bool:
@@ -367,30 +365,17 @@ def _model_name(source: Source, name: Key) -> str | None:
     return None if model is Record else model.__name__
 
 
-def _note(source: Source, catalogue: Catalogue, given: dict[str, Any]) -> str | None:
-    if not catalogue.is_whole:
-        return (
-            "reading everything takes too long: some series are missing, and counts are too low; "
-            "narrow the range with from= and to="
-        )
-    if source.is_server and given["from"] is None and given["to"] is None:
-        return (
-            f"listing the series of a server reads its records: these were captured since {to_iso(catalogue.start)}; "
-            "give from= and to= for others"
-        )
-    return None
-
-
 # Records
 
 
-def _asked(source: Source, given: dict[str, Any], stop: Stop) -> _Asked:
+def _asked(source: Source, given: dict[str, Any], work: Work) -> _Asked:
     keys: list[Key] = list(dict.fromkeys(given["series"]))
     model = source.model(given["model"], keys)
     start, end = given["from"], given["to"]
     if start is None or end is None:
-        low, high = source.span_of(keys, stop)
-        start = low if start is None else start
+        low, high = source.span_of(keys, work)
+        if start is None:
+            start = low if end is None else max(min(low, end - 1), LIMITS["cap"].least)
         end = max(high, start + 1) if end is None else end
     _check_order(start, end)
     return _Asked(keys, model, start, end)
@@ -406,12 +391,9 @@ def _check_order(start: int, end: int) -> None:
 def _spec(source: Source, asked: _Asked, given: dict[str, Any]) -> QuerySpec[Any]:
     columns: Any = asked.model
     spec = source.spec(asked.model, asked.keys, given["on_error"])
-    if given["acq_from"] is not None:
-        spec = spec.where(columns.acq >= given["acq_from"])
-    if given["acq_to"] is not None:
-        spec = spec.where(columns.acq < given["acq_to"])
-    if given["as_of"] is not None:
-        spec = spec.where(columns.acq <= given["as_of"])
+    for name, compare in (("acq_from", ge), ("acq_to", lt), ("as_of", le)):
+        if given[name] is not None:
+            spec = spec.where(compare(columns.acq, given[name]))
     if given["where"] is not None:
         try:
             spec = spec.where(condition(given["where"], asked.model, dt.timezone.utc))
@@ -423,41 +405,38 @@ def _spec(source: Source, asked: _Asked, given: dict[str, Any]) -> QuerySpec[Any
     return spec
 
 
-def _wanted_columns(model: type[TSModel], given: dict[str, Any]) -> list[str]:
-    known = names_of(model)
-    if given["columns"] is None:
-        return known
-    names = list(dict.fromkeys(each.strip() for each in given["columns"].split(",") if each.strip()))
+def _chosen(given: dict[str, Any], where: str, known: Sequence[str], wrong: str) -> list[str]:
+    """The names in a parameter, separated by commas; all known names without any."""
+    names = list(dict.fromkeys(each.strip() for each in (given[where] or "").split(",") if each.strip()))
     for name in names:
         if name not in known:
-            raise Refused(
-                f"{name!r} is not a column{did_you_mean(name, known)}", "columns", f"name some of {', '.join(known)}"
-            )
-    return names or known
+            hint = did_you_mean(name, known)
+            raise Refused(f"{wrong.format(repr(name))}{hint}", where, f"name some of {', '.join(known)}")
+    return names or list(known)
 
 
-def _records(source: Source, given: dict[str, Any], stop: Stop) -> RecordsPage:
-    asked = _asked(source, given, stop)
-    names = _wanted_columns(asked.model, given)
+def _chosen_columns(asked: _Asked, given: dict[str, Any]) -> list[str]:
+    return _chosen(given, "columns", names_of(asked.model), "{} is not a column")
+
+
+def _records(source: Source, given: dict[str, Any], work: Work) -> RecordsPage:
+    asked = _asked(source, given, work)
+    names = _chosen_columns(asked, given)
     spec = _spec(source, asked, given)
+    if given["versions"] == "latest" and given["where"] is not None:  # an older version must not take a newer one's place
+        spec = spec.replaced(versions="latest")
     limit, is_descending, times = given["limit"], given["order"] == "-cap", given["times"]
-    aliases = [schema_of(asked.model).columns[name].info.alias for name in ("cap", "cid", "mid", "moid", "acq")]
+    place = attrgetter(*(_column(asked.model, name).info.alias for name in _PLACE))
     start, end = asked.start, asked.end
     after: tuple[int, ...] | None = given["after"]
     if after is not None:
         start, end = (start, min(end, after[0] + 1)) if is_descending else (max(start, after[0]), end)
-    budget = Budget(source.limits.records)
-    most = 4 * limit + 4096
-
-    def place(row: Any) -> tuple[int, ...]:
-        return tuple(getattr(row, name) for name in aliases)
 
     def read(low: int, high: int) -> list[tuple[tuple[int, ...], Any]]:
-        rows = rows_of(source.session, spec, low, high, budget=budget, stop=stop, most=most)
+        rows = rows_of(source.session, spec, low, high, work=work, most=4 * limit + 4096)
         placed = sorted(((place(row), row) for row in rows), key=lambda each: each[0])
         if given["versions"] == "latest":
-            newest = {each[0][:4]: each for each in placed}
-            placed = list(newest.values())
+            placed = list({each[0][:4]: each for each in placed}.values())
         if is_descending:
             placed.reverse()
         if after is None:
@@ -465,7 +444,7 @@ def _records(source: Source, given: dict[str, Any], stop: Stop) -> RecordsPage:
         return [each for each in placed if (each[0] < after if is_descending else each[0] > after)]
 
     found: list[tuple[tuple[int, ...], Any]] = []
-    width = source.slice_width(asked.keys, start, end, 2 * limit, stop)
+    width = source.slice_width(asked.keys, start, end, 2 * limit, work)
     for rows, widen in slices(start, end, width, read, backwards=is_descending):
         found += rows
         if len(found) > limit:
@@ -486,67 +465,57 @@ def _records(source: Source, given: dict[str, Any], stop: Stop) -> RecordsPage:
         start=as_text(asked.start, times),
         end=as_text(asked.end, times),
         next=",".join(map(str, found[len(made) - 1][0])) if is_more and made else None,
-        skipped=budget.skipped,
+        skipped=work.skipped,
     )
 
 
 def _after(value: str) -> tuple[int, ...]:
+    """The place of a record, its key in the order of `_PLACE`."""
     parts = value.split(",")
-    limits = [LIMITS[name] for name in ("cap", "cid", "mid", "moid", "acq")]
-    try:
-        place = tuple(int(part) for part in parts if len(part) <= 20)
-        is_valid = len(parts) == len(place) == len(limits) and all(
-            each.least <= number < each.bound for each, number in zip(limits, place, strict=True)
-        )
-    except ValueError:
-        is_valid = False
-    if not is_valid:
-        raise Refused(f"{value!r} is not a position", "after", "give the `next` of the page before")
-    return place
+    if len(parts) == len(_PLACE) and all(re.fullmatch(r"-?\d{1,19}", part, re.ASCII) for part in parts):
+        place = tuple(map(int, parts))
+        if all(LIMITS[name].least <= number < LIMITS[name].bound for name, number in zip(_PLACE, place, strict=True)):
+            return place
+    raise Refused(f"{value!r} is not a position", "after", "give the `next` of the page before")
 
 
-def _records_file(form: str) -> Any:
-    def made(source: Source, given: dict[str, Any], stop: Stop) -> Stream:
-        asked = _asked(source, given, stop)
-        names = _wanted_columns(asked.model, given)
-        spec = _spec(source, asked, given)
-        is_sorted = has_one_layout(asked.model)
-        budget = Budget(source.limits.records)
-        if given["versions"] == "latest":
-            spec = spec.replaced(versions="latest")
-        if is_sorted:
-            spec = spec.replaced(order=tuple(_column(asked.model, each) for each in ("cap", *KEY_FIELDS[:3])))
-        width = source.slice_width(asked.keys, asked.start, asked.end, MOST_POINTS // 4, stop)
-        columns: Any = asked.model
+def _records_file(form: str, source: Source, given: dict[str, Any], work: Work) -> Stream:
+    asked = _asked(source, given, work)
+    names = _chosen_columns(asked, given)
+    spec = _spec(source, asked, given)
+    if given["versions"] == "latest":
+        spec = spec.replaced(versions="latest")
+    if has_one_layout(asked.model):
+        spec = spec.replaced(order=tuple(_column(asked.model, each) for each in _PLACE[:4]))
+    width = source.slice_width(asked.keys, asked.start, asked.end, MOST_POINTS // 4, work)
+    columns: Any = asked.model
 
-        def read(low: int, high: int) -> tuple[Query[Any], int]:
-            within = spec.where(columns.cap.between(low, high))
-            records = count_of(source.session, within, stop, MOST_POINTS)
-            budget.take(records)
-            return Query(within, source.session), records
+    def read(low: int, high: int) -> tuple[Query[Any], int]:
+        within = spec.where(columns.cap.between(low, high))
+        records = count_of(source.session, within, work)
+        work.take(records)
+        return Query(within, source.session), records
 
-        def queries() -> Iterator[Query[Any]]:
-            for (query, records), widen in slices(asked.start, asked.end, width, read):
-                if records:
-                    yield query
-                if records < MOST_POINTS // 16:
-                    widen(4)
+    def queries() -> Iterator[Query[Any]]:
+        for (query, records), widen in slices(asked.start, asked.end, width, read):
+            if records:
+                yield query
+            if records < MOST_POINTS // 16:
+                widen(4)
 
-        _check_expected(source, asked, stop)
-        name = "-".join(["records", *("_".join(map(str, each)) for each in asked.keys[:3])])
-        return records_stream(form, asked.model, queries(), names, name)
-
-    return made
+    _check_expected(source, asked, work)
+    name = "-".join(["records", *("_".join(map(str, each)) for each in asked.keys[:3])])
+    return records_stream(form, asked.model, queries(), names, name)
 
 
-def _check_expected(source: Source, asked: _Asked, stop: Stop) -> None:
-    """Refuses a file that is known to exceed the budget, and would break off midway."""
+def _check_expected(source: Source, asked: _Asked, work: Work) -> None:
+    """Refuses a file that is known to exceed the limit, and would break off midway."""
     if source.is_server:
         return
-    catalogue = source.catalogue(stop)
+    catalogue = source.catalogue(work)
     entries = [catalogue.series[each] for each in asked.keys if each in catalogue.series] or list(catalogue.series.values())
     inside = sum(each.count for each in entries if asked.start <= each.cap_min and each.cap_max < asked.end)
-    Budget(source.limits.records).take(inside)
+    Work(source.limits.records).take(inside)
 
 
 def _column(model: type[TSModel], name: str) -> Any:
@@ -556,18 +525,19 @@ def _column(model: type[TSModel], name: str) -> Any:
 # Windows
 
 
-def _lines(source: Source, asked: _Asked, given: dict[str, Any]) -> list[tuple[Key, ColumnInfo | None]]:
+def _curves(source: Source, asked: _Asked, given: dict[str, Any], work: Work) -> list[Curve]:
     if not asked.keys:
         raise Refused("no series is named", "series", "give series=CID/MID/MOID; /api/series lists them")
+    source.check_known(asked.keys, work)
     infos = _drawn_fields(asked.model, given["field"])
-    lines = [(each, info) for each in asked.keys for info in infos]
-    if len(lines) > source.limits.lines:
+    curves = [Curve(asked.model, each, info, given["versions"] == "all") for each in asked.keys for info in infos]
+    if len(curves) > (most := source.limits.lines):
         raise Refused(
-            f"{len(asked.keys)} series and {len(infos)} fields make {len(lines)} lines; the limit is {source.limits.lines}",
+            f"{len(asked.keys)} series and {len(infos)} fields make {len(curves)} lines; the limit is {most}",
             "series, field",
             "name fewer series or fields",
         )
-    return lines
+    return curves
 
 
 def _drawn_fields(model: type[TSModel], names: Sequence[str]) -> list[ColumnInfo | None]:
@@ -584,25 +554,22 @@ def _drawn_fields(model: type[TSModel], names: Sequence[str]) -> list[ColumnInfo
     return [drawn[name] for name in dict.fromkeys(names)] or list(drawn.values()) or [None]
 
 
-def _unit(model: type[TSModel], info: ColumnInfo | None) -> str | None:
-    units = {spec.name: spec.options.unit for spec in schema_of(model).specs}
-    return None if info is None else units.get(info.name)
+def _label(curve: Curve) -> dict[str, Any]:
+    """The series and field of a curve, as in responses."""
+    return {"series": "/".join(map(str, curve.key)), "field": curve.info and curve.info.alias}
 
 
-class _Made(NamedTuple):
-    """The windows of each line of a request."""
-
-    asked: _Asked
-    every: int
-    lines: list[tuple[Key, ColumnInfo | None, Windows]]
-    skipped: int
+def _unit(curve: Curve) -> str | None:
+    units = {spec.name: spec.options.unit for spec in schema_of(curve.model).specs}
+    return units.get(curve.info.name) if curve.info is not None else None
 
 
-def _made_windows(source: Source, given: dict[str, Any], stop: Stop) -> _Made:
-    asked = _asked(source, given, stop)
-    lines = _lines(source, asked, given)
+def _found_windows(source: Source, given: dict[str, Any], work: Work) -> tuple[_Asked, int, list[tuple[Curve, Windows]]]:
+    """The request, the length of the windows, and those of each curve."""
+    asked = _asked(source, given, work)
+    curves = _curves(source, asked, given, work)
     most = source.limits.windows
-    every = given["every"] or source.every(asked.keys, asked.start, asked.end, given["windows"], stop)
+    every = given["every"] or source.every(asked.keys, asked.start, asked.end, given["windows"], work)
     if (asked.end - asked.start) // every > most:
         raise Refused(
             f"the range has {(asked.end - asked.start) // every:,} windows of {every:,} ns; the limit is {most:,}",
@@ -610,153 +577,98 @@ def _made_windows(source: Source, given: dict[str, Any], stop: Stop) -> _Made:
             "make them longer, narrow the range, or give windows=N instead",
             413,
         )
-    budget = Budget(source.limits.records)
-    made = []
-    for each, info in lines:
-        stop.check()
-        found = source.windows(
-            asked.model,
-            each,
-            info,
-            asked.start,
-            asked.end,
-            every=every,
-            all_versions=given["versions"] == "all",
-            budget=budget,
-            stop=stop,
-        )
-        made.append((each, info, found))
-    return _Made(asked, every, made, budget.skipped)
+    return asked, every, [(each, source.windows(each, asked.start, asked.end, every, work)) for each in curves]
 
 
-def _windows(source: Source, given: dict[str, Any], stop: Stop) -> Any:
-    made = _made_windows(source, given, stop)
-    times, wanted = given["times"], _wanted_values(given)
-    lines = []
-    for each, info, found in made.lines:
-        values = _values(found, info, wanted, times)
-        starts = [as_text(number, times) for number in (found.number * found.every).tolist()]
-        lines.append((each, info, starts, values))
+def _windows(source: Source, given: dict[str, Any], work: Work) -> Any:
+    asked, every, found = _found_windows(source, given, work)
+    times, wanted = given["times"], _chosen_values(given)
     if given["shape"] == "rows":
         return [
-            {"time": start, "series": "/".join(map(str, each)), "field": None if info is None else info.alias}
-            | dict(zip(values, row, strict=True))
-            for each, info, starts, values in lines
-            for start, *row in zip(starts, *values.values(), strict=True)
+            {"time": start, **_label(curve), **dict(zip(wanted, row, strict=True))}
+            for curve, windows in found
+            for start, *row in zip(
+                _starts(windows, times), *(_values(windows, name, curve.info, times) for name in wanted), strict=True
+            )
         ]
     return WindowsAnswer(
-        every=str(made.every),
-        start=as_text(made.asked.start, times),
-        end=as_text(made.asked.end, times),
+        every=str(every),
+        start=as_text(asked.start, times),
+        end=as_text(asked.end, times),
         lines=[
             Line(
-                series="/".join(map(str, each)),
-                field=None if info is None else info.alias,
-                unit=_unit(made.asked.model, info),
-                start=starts,
-                **values,
+                **_label(curve),
+                unit=_unit(curve),
+                start=_starts(windows, times),
+                **{name: _values(windows, name, curve.info, times) for name in wanted},
             )
-            for each, info, starts, values in lines
+            for curve, windows in found
         ],
-        skipped=made.skipped,
+        skipped=work.skipped,
     )
 
 
-def _windows_file(form: str) -> Any:
-    def made(source: Source, given: dict[str, Any], stop: Stop) -> Stream:
-        found = _made_windows(source, given, stop)
-        wanted = _wanted_values(given)
-        columns: dict[str, list[Any]] = {name: [] for name in ("time", "series", "field", *wanted)}
-        times: list[Any] = []
-        for each, info, windows in found.lines:
-            times.append(windows.number * windows.every)
-            columns["series"] += ["/".join(map(str, each))] * len(windows)
-            columns["field"] += [None if info is None else info.alias] * len(windows)
-            for name, values in _values(windows, info, wanted, "iso").items():
-                columns[name] += values
-        whole = np.concatenate(times) if times else np.empty(0, np.int64)
-        return table_stream(form, {**columns, "time": _EPOCH + whole.astype("timedelta64[ns]")}, "windows")
-
-    return made
+def _windows_file(form: str, source: Source, given: dict[str, Any], work: Work) -> Stream:
+    wanted = _chosen_values(given)
+    columns: dict[str, Any] = {name: [] for name in ("time", "series", "field", *wanted)}
+    for curve, windows in _found_windows(source, given, work)[2]:
+        columns["time"] += (windows.number * windows.every).tolist()
+        for name, value in _label(curve).items():
+            columns[name] += [value] * len(windows)
+        for name in wanted:
+            columns[name] += _values(windows, name, curve.info, "iso")
+    columns["time"] = _EPOCH + np.array(columns["time"], "timedelta64[ns]")
+    return table_stream(form, columns, "windows")
 
 
-def _wanted_values(given: dict[str, Any]) -> list[str]:
-    if given["values"] is None:
-        return list(_VALUES)
-    names = list(dict.fromkeys(each.strip() for each in given["values"].split(",") if each.strip()))
-    for name in names:
-        if name not in _VALUES:
-            raise Refused(
-                f"windows have no {name!r}{did_you_mean(name, _VALUES)}", "values", f"name some of {', '.join(_VALUES)}"
-            )
-    return names
+def _chosen_values(given: dict[str, Any]) -> list[str]:
+    return _chosen(given, "values", _VALUES, "windows have no {}")
 
 
-def _values(found: Windows, info: ColumnInfo | None, wanted: Sequence[str], times: Any) -> dict[str, list[Any]]:
-    digits = None if info is None else info.codec.present.digits
-    has = found.count > 0
+def _starts(windows: Windows, times: Times) -> list[str]:
+    return [as_text(each, times) for each in (windows.number * windows.every).tolist()]
 
-    def mean() -> list[Any]:
-        with np.errstate(invalid="ignore", over="ignore"):
-            means = found.total / np.maximum(found.count, 1)
-        return numbers(means, has, digits)
 
-    makers: dict[str, Any] = {
-        "points": lambda: found.points.tolist(),
-        "records": lambda: found.records.tolist(),
-        "count": lambda: found.count.tolist(),
-        "min": lambda: numbers(found.least, has, digits),
-        "max": lambda: numbers(found.greatest, has, digits),
-        "mean": mean,
-        "first": lambda: numbers(found.first, has, digits),
-        "last": lambda: numbers(found.last, has, digits),
-        "first_time": lambda: [as_text(each, times) for each in found.first_cap.tolist()],
-        "last_time": lambda: [as_text(each, times) for each in found.last_cap.tolist()],
-    }
-    if found.least is None:
-        makers |= {name: lambda: [None] * len(found) for name in _OF_VALUES}
-    return {name: makers[name]() for name in wanted}
+def _values(windows: Windows, name: str, info: ColumnInfo | None, times: Times) -> Any:
+    """One of `_VALUES` of each window."""
+    if name in ("points", "records"):
+        return getattr(windows, name).tolist()
+    if name in ("first_time", "last_time"):
+        return [as_text(each, times) for each in getattr(windows, name).tolist()]
+    if name == "count" and info is not None:
+        return windows.count.tolist()
+    if info is None or not len(windows):
+        return [None] * len(windows)
+    return numbers(getattr(windows, name), windows.count > 0, info.codec.present.digits)
 
 
 # Statistics
 
 
-def _statistics(source: Source, given: dict[str, Any], stop: Stop) -> StatisticsAnswer:
-    asked = _asked(source, given, stop)
-    budget = Budget(source.limits.records)
-    is_all = given["versions"] == "all"
+def _statistics(source: Source, given: dict[str, Any], work: Work) -> StatisticsAnswer:
+    asked, times = _asked(source, given, work), given["times"]
     lines = []
-    for each, info in _lines(source, asked, given):
-        summary = Summary(None if info is None else info.codec.present.digits)
-        for points in source.points(
-            asked.model, each, info, asked.start, asked.end, all_versions=is_all, budget=budget, stop=stop
-        ):
+    for curve in _curves(source, asked, given, work):
+        summary = Summary(None if curve.info is None else curve.info.codec.present.digits)
+        for points in source.points(curve, asked.start, asked.end, work):
             summary.add(points)
-        lines.append(
-            Statistics(
-                series="/".join(map(str, each)),
-                field=None if info is None else info.alias,
-                unit=_unit(asked.model, info),
-                **summary.told(given["times"]),
-            )
-        )
-    times = given["times"]
+        lines.append(Statistics(**_label(curve), unit=_unit(curve), **summary.told(times)))
     return StatisticsAnswer(
-        start=as_text(asked.start, times), end=as_text(asked.end, times), lines=lines, skipped=budget.skipped
+        start=as_text(asked.start, times), end=as_text(asked.end, times), lines=lines, skipped=work.skipped
     )
 
 
 # What is new
 
 
-def news(source: Source, given: dict[str, Any], position: int, stop: Stop) -> tuple[int, Followed | None]:
+def news(source: Source, given: dict[str, Any], position: int, work: Work) -> tuple[int, Followed | None]:
     """The next position, and the records acquired since a position; None without any.
 
     Args:
         source: the target.
         given: the values of the request's parameters.
         position: acq before which everything was seen, ns since 2001; -1 for now.
-        stop: ends the work early.
+        work: ends the reading early.
     """
     keys: list[Key] = list(dict.fromkeys(given["series"]))
     model = source.model(given["model"], keys)
@@ -766,20 +678,19 @@ def news(source: Source, given: dict[str, Any], position: int, stop: Stop) -> tu
         return max(known, position), None
     source.look_again()
     spec = source.spec(model, keys).where(columns.acq.between(position, known))
-    count, span, rows = 0, None, []
+    count = 0
+    caps: list[int] = []
+    rows: list[Any] = []
     executor = Executor(spec, source.session)
     for batch in executor.stream(executor.streaming(Rows, Regrouped(4096))):
-        stop.check()
-        for row in batch:
-            cap = row.cap if hasattr(row, "cap") else getattr(row, schema_of(model).columns["cap"].info.alias)
-            span = (cap, cap) if span is None else (min(span[0], cap), max(span[1], cap))
+        work.check()
         count += len(batch)
-        rows += batch
-        rows = rows[-_MOST_NEWS:]
-    if span is None:
+        rows = [*rows, *batch][-_MOST_NEWS:]
+        caps = [each(cap for cap in (*caps, *(row.key.cap for row in batch))) for each in (min, max)]
+    if not count:
         return known, None
     times = given["times"]
-    start, end = (as_text(each, times) for each in span)
+    start, end = (as_text(each, times) for each in caps)
     return known, Followed(
         acq=as_text(known, times), records=[row_data(row, times) for row in rows], count=count, start=start, end=end
     )
@@ -790,14 +701,14 @@ def news(source: Source, given: dict[str, Any], position: int, stop: Stop) -> tu
 _TABLE: Final = "application/json"
 
 
-def _files(path: str, summary: str, parameters: tuple[Parameter, ...], forms: Sequence[str], maker: Any) -> list[Endpoint]:
+def _files(path: str, summary: str, parameters: tuple[Parameter, ...], forms: Sequence[str], work: Any) -> list[Endpoint]:
+    text = "Sent while it is read. Closing the connection ends the reading."
     return [
-        Endpoint(f"{path}.{form}", f"{summary}, as {form}", _FILES, parameters, {CONTENT_TYPES[form]: None}, maker(form))
+        Endpoint(
+            f"{path}.{form}", f"{summary}, as {form}", text, parameters, {CONTENT_TYPES[form]: None}, partial(work, form)
+        )
         for form in forms
     ]
-
-
-_FILES: Final = "Sent while it is read. Closing the connection ends the reading."
 
 
 def endpoints(source: Source) -> list[Endpoint]:
@@ -846,7 +757,7 @@ def endpoints(source: Source) -> list[Endpoint]:
             "Minimum, maximum and mean of windows of time",
             "The data for a chart: `min` and `max` keep every spike. Windows that overlap the range are returned whole; "
             "windows without records are left out. `points` counts capture times, `records` all versions, and `count` the "
-            "values that are present and not NaN.",
+            "values that are present and not NaN. With versions=all, each version is a point of its own.",
             (*windows, _SHAPE, _TIMES),
             {_TABLE: (WindowsAnswer, list[Window])},
             _windows,

@@ -34,7 +34,7 @@ from tsmodel.web.api import endpoints, news
 from tsmodel.web.describing import Endpoint, Stream, openapi
 from tsmodel.web.guard import Guard, is_loopback
 from tsmodel.web.refusals import Refused, Stopped, refusal_of
-from tsmodel.web.slices import Stop
+from tsmodel.web.slices import Work
 from tsmodel.web.source import Source
 
 __all__ = ["address_of", "application", "check_certificate", "listening", "needs_token", "serve", "serving"]
@@ -77,7 +77,7 @@ class _Pages:
         self._source = source
         self._poll = poll
         self._threads = ThreadPoolExecutor(_THREADS, "tsmodel-web")
-        self._followers: set[Stop] = set()
+        self._followers: set[Work] = set()
         listed = endpoints(source)
         document = openapi(listed, source.name)
         routes: list[BaseRoute] = [
@@ -92,8 +92,8 @@ class _Pages:
 
     def end(self) -> None:
         """Ends the streams of followers, which would keep the server running."""
-        for stop in self._followers:
-            stop.set()
+        for work in self._followers:
+            work.stop()
 
     @asynccontextmanager
     async def _lifespan(self, _: Any) -> AsyncIterator[None]:
@@ -104,21 +104,21 @@ class _Pages:
             self._source.close()
 
     async def _answered(self, endpoint: Endpoint, request: Request) -> Any:
-        stop = Stop(self._source.limits.seconds)
+        work = Work(self._source.limits.records, self._source.limits.seconds)
         try:
             given = endpoint.given(request.query_params.multi_items())
             assert endpoint.work is not None
-            made = await self._made(partial(endpoint.work, self._source, given, stop), stop, request.receive)
+            made = await self._made(partial(endpoint.work, self._source, given, work), work, request.receive)
         except Stopped:
             return Response(status_code=499)
         except Exception as error:  # noqa: BLE001 - becomes a response
             return _refused(error, request)
         if isinstance(made, Stream):
-            return _Sent(made.content_type, self._parts(made.parts), stop, made.file_name)
+            return _Sent(made.content_type, self._parts(made.parts), work, made.file_name)
         return Response(msgspec.json.encode(made), media_type="application/json")
 
     async def _follow(self, endpoint: Endpoint, request: Request) -> Any:
-        stop = Stop(float("inf"))
+        work = Work(seconds=float("inf"))
         try:
             if len(self._followers) >= self._source.limits.followers:
                 raise Refused(
@@ -129,21 +129,21 @@ class _Pages:
             given = endpoint.given(request.query_params.multi_items())
             last = request.headers.get("last-event-id", "")
             since = int(last) if last.isdecimal() and len(last) < 20 else given["since"]
-            first = partial(news, self._source, given, -1 if since is None else since, stop)
-            begun = await self._made(first, stop, request.receive)
+            first = partial(news, self._source, given, -1 if since is None else since, work)
+            begun = await self._made(first, work, request.receive)
         except Stopped:
             return Response(status_code=499)
         except Exception as error:  # noqa: BLE001 - becomes a response
             return _refused(error, request)
-        return _Sent("text/event-stream", self._events(given, begun, stop), stop)
+        return _Sent("text/event-stream", self._events(given, begun, work), work)
 
-    async def _events(self, given: dict[str, Any], begun: tuple[int, Any], stop: Stop) -> AsyncIterator[bytes]:
+    async def _events(self, given: dict[str, Any], begun: tuple[int, Any], work: Work) -> AsyncIterator[bytes]:
         position, found = begun
-        self._followers.add(stop)
+        self._followers.add(work)
         try:
             yield f"retry: 2000\nid: {position}\nevent: begin\ndata: {{}}\n\n".encode()
             quiet = 0
-            while not stop.is_set:
+            while not work.is_stopped:
                 if found is not None:
                     yield b"id: %d\nevent: new\ndata: %s\n\n" % (position, msgspec.json.encode(found))
                 quiet = 0 if found is not None else quiet + 1
@@ -151,20 +151,20 @@ class _Pages:
                     yield b": nothing new\n\n"
                 await asyncio.sleep(self._poll)
                 try:
-                    position, found = await self._in_thread(partial(news, self._source, given, position, stop))
+                    position, found = await self._in_thread(partial(news, self._source, given, position, work))
                 except Exception as error:  # noqa: BLE001 - becomes an event
                     body = refusal_of(error, "/api/follow")[1]
                     yield b"event: trouble\ndata: %s\n\n" % msgspec.json.encode(body)
                     return
         finally:
-            self._followers.discard(stop)
+            self._followers.discard(work)
 
-    async def _made(self, work: Callable[[], T], stop: Stop, receive: Callable[[], Awaitable[Any]]) -> T:
-        """The result of work in a thread; the work is stopped if the client disconnects."""
+    async def _made(self, make: Callable[[], T], work: Work, receive: Callable[[], Awaitable[Any]]) -> T:
+        """The result of `make` in a thread; the work is stopped if the client disconnects."""
 
         def begun() -> T:
-            stop.check()
-            return work()
+            work.check()
+            return make()
 
         made = self._in_thread(begun)
         gone = asyncio.ensure_future(_gone(receive))
@@ -172,11 +172,11 @@ class _Pages:
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not made.done():
-                stop.set()
+                work.stop()
             return await made
         finally:
             if not made.done():
-                stop.set()
+                work.stop()
             gone.cancel()
 
     def _in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
@@ -210,10 +210,10 @@ class _Files(StaticFiles):
 class _Sent(Response):
     """A response that is sent while it is made, until the client disconnects."""
 
-    def __init__(self, content_type: str, parts: AsyncIterator[bytes], stop: Stop, file_name: str | None = None) -> None:
+    def __init__(self, content_type: str, parts: AsyncIterator[bytes], work: Work, file_name: str | None = None) -> None:
         super().__init__(status_code=200)
         self._parts = parts
-        self._stop = stop
+        self._work = work
         self.raw_headers = [(b"content-type", content_type.encode())]
         if file_name is not None:
             self.raw_headers.append((b"content-disposition", f'attachment; filename="{file_name}"'.encode()))
@@ -242,7 +242,7 @@ class _Sent(Response):
                     await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
-            self._stop.set()
+            self._work.stop()
             gone.cancel()
             if part is not None and not part.done():
                 part.cancel()

@@ -12,13 +12,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeVar
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.cli.models import Record
+from tsmodel.model import TSModel
 from tsmodel.model.expressions import ColumnInfo
 from tsmodel.query import QuerySpec
 from tsmodel.query.executor import Executor
@@ -28,34 +29,44 @@ from tsmodel.web.refusals import Refused, Stopped
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import run_lengths, run_starts
 
-__all__ = ["Budget", "Key", "Points", "Stop", "TooManyError", "count_of", "points_of", "rows_of", "slices"]
+__all__ = ["Curve", "Key", "Points", "TooManyError", "Work", "count_of", "points_of", "rows_of", "slices"]
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
 Key = tuple[int, int, int]
 """cid, mid and moid of a series."""
-_Part = tuple[Array, Array | None, Array | None, Array | None]
-"""cap, acq if requested, values, and which of the values are valid."""
 
 MOST_POINTS: Final = 2**20
 """Maximum number of records of a slice that is held as columns."""
 
 
-class Stop:
-    """Tells work to end early. Thread-safe.
+class Work:
+    """The work for one request: its limits, and whether the client still waits. Any thread may stop it.
 
     Args:
+        records: the maximum number of records to read.
         seconds: the time limit.
+
+    Attributes:
+        skipped: records left out so far because their payload does not match the model.
     """
 
-    def __init__(self, seconds: float = 60.0) -> None:
-        self._gone = threading.Event()
+    def __init__(self, records: float = float("inf"), seconds: float = 60.0) -> None:
+        self.skipped = 0
+        self._records = records
+        self._read = 0
         self._seconds = seconds
         self._end = time.monotonic() + seconds
+        self._gone = threading.Event()
 
-    def set(self) -> None:
+    def stop(self) -> None:
         """Ends the work: the client no longer waits for it."""
         self._gone.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the client no longer waits."""
+        return self._gone.is_set()
 
     def check(self) -> None:
         """Raises an exception if the work is to end.
@@ -73,48 +84,40 @@ class Stop:
                 status=503,
             )
 
-    @property
-    def is_set(self) -> bool:
-        """Whether the client no longer waits."""
-        return self._gone.is_set()
-
-
-class TooManyError(Exception):
-    """A slice has too many records. Internal: caught by `slices`."""
-
-
-class _UnsortedError(Exception):
-    """Records are not in the order of cap, or several have the same cap: sorting them needs acq. Internal."""
-
-
-@attrs.define
-class Budget:
-    """The number of records that a request may read.
-
-    Attributes:
-        most: the limit.
-        read: records read so far.
-        skipped: records left out so far because their payload does not match the model.
-    """
-
-    most: int
-    read: int = 0
-    skipped: int = 0
-
     def take(self, count: int) -> None:
         """Counts records.
 
         Raises:
             Refused: when the limit is exceeded.
         """
-        self.read += count
-        if self.read > self.most:
+        self._read += count
+        if self._read > self._records:
             raise Refused(
-                f"the range has more than {self.most:,} records, the limit for a request",
+                f"the range has more than {self._records:,} records, the limit for a request",
                 where="from, to",
                 remedy="narrow the range of time, name fewer series, or start `tsmodel ui` with a larger --max-records",
                 status=413,
             )
+
+
+class TooManyError(Exception):
+    """A slice has too many records. Internal: caught by `slices`."""
+
+
+class Curve(NamedTuple):
+    """One line of a chart: a field of a series.
+
+    Attributes:
+        model: the model of the records.
+        key: the series.
+        info: the column of values; None to only count points.
+        all_versions: whether to include older versions of points.
+    """
+
+    model: type[TSModel]
+    key: Key
+    info: ColumnInfo | None
+    all_versions: bool = False
 
 
 class Points(NamedTuple):
@@ -180,98 +183,71 @@ def slices(
 
 
 def points_of(
-    session: Session,
-    spec: QuerySpec[Any],
-    info: ColumnInfo | None,
-    start: int,
-    end: int,
-    *,
-    width: int,
-    all_versions: bool,
-    budget: Budget,
-    stop: Stop,
-    most: int = MOST_POINTS,
+    session: Session, spec: QuerySpec[Any], curve: Curve, start: int, end: int, width: int, work: Work
 ) -> Iterator[Points]:
-    """Reads the points of one series in slices, in the order of time.
+    """Reads the points of a curve in slices, in the order of time.
 
     Args:
         session: the session to read from.
         spec: selects the series.
-        info: the column of values; None for none.
+        curve: what to read.
         start, end: half-open range of capture time, ns since 2001.
         width: length of the first slice.
-        all_versions: whether to include older versions of points.
-        budget: counts the records.
-        stop: ends the work early.
-        most: maximum number of records of a slice.
+        work: counts the records, and ends the reading early.
     """
-
     with_acq = False  # most series are stored in the order of cap, and need no acq
 
     def read(low: int, high: int) -> Points:
         nonlocal with_acq
         within = _within(spec, low, high)
-        if not with_acq:
-            before = budget.read, budget.skipped
-            try:
-                return _points(_columns(session, within, info, budget, stop, most), all_versions=all_versions)
-            except _UnsortedError:
-                with_acq = True
-                budget.read, budget.skipped = before
-        return _points(_columns(session, within, info, budget, stop, most, with_acq=True), all_versions=all_versions)
+        parts, skipped = _parts(session, within, curve, work, with_acq=with_acq)
+        if not with_acq and not _is_ascending(parts):
+            with_acq = True
+            parts, skipped = _parts(session, within, curve, work, with_acq=True)
+        work.take(sum(len(part.cap) for part in parts))
+        work.skipped += skipped
+        return _points(parts, all_versions=curve.all_versions)
 
     for points, widen in slices(start, end, width, read):
         if len(points.cap):
             yield points
-        if points.records < most // 8:
+        if points.records < MOST_POINTS // 8:
             widen(4)
 
 
-def rows_of(
-    session: Session, spec: QuerySpec[Any], start: int, end: int, *, budget: Budget, stop: Stop, most: int
-) -> list[Any]:
+def rows_of(session: Session, spec: QuerySpec[Any], start: int, end: int, *, work: Work, most: int) -> list[Any]:
     """The records of a slice as objects, in no particular order.
 
     Raises:
         TooManyError: if there are more than `most`.
     """
-    executor = Executor(_within(spec, start, end), session)
+    within = _within(spec, start, end)
+    if within.in_memory and count_of(session, within, work) > most:
+        raise TooManyError
+    executor = Executor(within, session)
     found: list[Any] = []
-    for rows in executor.stream(executor.streaming(lambda selection: _Rows(selection, stop), Regrouped(4096))):
-        budget.take(len(rows))
+    for rows in executor.stream(executor.streaming(lambda selection: _Rows(selection, work), Regrouped(4096))):
         found += rows
         if len(found) > most:
             raise TooManyError
-    if executor.last_run is not None:
-        budget.skipped += executor.last_run.skipped
+    work.take(len(found))
+    work.skipped += executor.last_run.skipped if executor.last_run is not None else 0
     return found
 
 
-class _Rows(Rows[Any]):
-    """A sink that makes objects until it is stopped."""
-
-    def __init__(self, selection: Selection[Any], stop: Stop) -> None:
-        super().__init__(selection)
-        self._stop = stop
-
-    def feed(self, chunk: Chunk) -> bool:
-        self._stop.check()
-        return super().feed(chunk)
-
-
-def count_of(session: Session, spec: QuerySpec[Any], stop: Stop, most: int) -> int:
+def count_of(session: Session, spec: QuerySpec[Any], work: Work) -> int:
     """The number of records in the key ranges of a spec, ignoring conditions on fields.
 
     Raises:
-        TooManyError: if there are more than `most`.
+        TooManyError: if there are more than `MOST_POINTS`.
     """
     count = 0
     for box in Executor(spec, session).boxes():
         with session.backend.scan(box) as scan:
             for chunk in scan:
-                stop.check()
+                work.check()
                 count += len(chunk)
-                if count > most:
+                if count > MOST_POINTS:
                     raise TooManyError
     return count
 
@@ -281,102 +257,98 @@ def _within(spec: QuerySpec[Any], start: int, end: int) -> QuerySpec[Any]:
     return spec.where(columns.cap.between(start, end))
 
 
-class _Taken:
-    """A sink that takes cap, acq if requested, and one column of each chunk."""
+class _Rows(Rows[Any]):
+    """A sink that makes objects until the work is stopped."""
 
-    def __init__(self, selection: Selection[Any], info: ColumnInfo | None, stop: Stop, *, with_acq: bool) -> None:
+    def __init__(self, selection: Selection[Any], work: Work) -> None:
+        super().__init__(selection)
+        self._work = work
+
+    def feed(self, chunk: Chunk) -> bool:
+        self._work.check()
+        return super().feed(chunk)
+
+
+class _Part(NamedTuple):
+    """Columns of a chunk; None for those that were not requested."""
+
+    cap: Array
+    acq: Array | None
+    values: Array | None
+    valid: Array | None
+
+
+class _Columns:
+    """A sink that takes the columns of a curve from each chunk."""
+
+    def __init__(self, selection: Selection[Any], info: ColumnInfo | None, *, with_acq: bool) -> None:
         self._selection = selection
-        self._stop = stop
         self._info = info
         self._with_acq = with_acq
         # `Record` matches every payload, so nothing is decoded to check payloads.
-        self._is_plain = selection.spec.model is Record and not selection.plan.filters
+        self._is_plain = info is None and selection.spec.model is Record and not selection.plan.filters
         self._last: list[_Part] = []
 
     def feed(self, chunk: Chunk) -> bool:
-        self._stop.check()
-        if self._info is None and self._is_plain:
-            records = chunk.keys()
-        else:
-            records = self._selection.of(chunk, keys_only=self._info is None, columns=True)
-        if not len(records):
-            return self._selection.full
-        cap = np.array(records["cap"], np.int64)
-        acq = np.array(records["acq"], np.int64) if self._with_acq else None
+        info = self._info
+        records = chunk.keys() if self._is_plain else self._selection.of(chunk, keys_only=info is None, columns=True)
         values = valid = None
-        if self._info is not None:
-            values = np.array(self._info.values(records))
+        if info is not None:
+            values = np.array(info.values(records))
             values = values.astype(values.dtype.newbyteorder("="), copy=False)
-            valid = self._info.present(records)
-        self._last.append((cap, acq, values, None if valid is None else np.array(valid)))
+            valid = info.present(records)
+            valid = np.ones(len(values), bool) if valid is None else np.array(valid)
+            if values.dtype.kind == "f":
+                valid &= ~np.isnan(values)
+        acq = np.array(records["acq"], np.int64) if self._with_acq else None
+        self._last = [_Part(np.array(records["cap"], np.int64), acq, values, valid)]
         return self._selection.full
 
     def result(self) -> list[_Part]:
-        last, self._last = self._last, []
-        return last
+        return self._last
 
 
-def _columns(
-    session: Session,
-    spec: QuerySpec[Any],
-    info: ColumnInfo | None,
-    budget: Budget,
-    stop: Stop,
-    most: int,
-    *,
-    with_acq: bool = False,
-) -> list[_Part]:
+def _parts(session: Session, spec: QuerySpec[Any], curve: Curve, work: Work, *, with_acq: bool) -> tuple[list[_Part], int]:
+    """The columns of all chunks, and how many records do not match the model.
+
+    Raises:
+        TooManyError: if there are more than `MOST_POINTS` records.
+    """
     executor = Executor(spec, session)
-    found: list[_Part] = []
+    parts: list[_Part] = []
     count = 0
-    for part in executor.stream(executor.streaming(lambda selection: _Taken(selection, info, stop, with_acq=with_acq))):
-        count += len(part[0])
-        budget.take(len(part[0]))
-        found.append(part)
-        if count > most:
-            budget.read -= count  # they are read again, in shorter slices
+    for part in executor.stream(executor.streaming(lambda selection: _Columns(selection, curve.info, with_acq=with_acq))):
+        work.check()
+        parts.append(part)
+        count += len(part.cap)
+        if count > MOST_POINTS:
             raise TooManyError
-    if executor.last_run is not None:
-        budget.skipped += executor.last_run.skipped
-    return found
+    return parts, 0 if executor.last_run is None else executor.last_run.skipped
+
+
+def _is_ascending(parts: list[_Part]) -> bool:
+    caps = [part.cap for part in parts if len(part.cap)]
+    return all((cap[1:] > cap[:-1]).all() for cap in caps) and all(a[-1] < b[0] for a, b in pairwise(caps))
 
 
 def _points(parts: list[_Part], *, all_versions: bool) -> Points:
-    """Sorts records by cap and acq, and selects versions.
+    """Sorts records by cap and acq, if that was read, and selects versions."""
 
-    Raises:
-        _UnsortedError: when sorting needs acq, which was not read.
-    """
+    def whole(name: str) -> Any:
+        columns = [getattr(part, name) for part in parts]
+        return None if columns[0] is None else np.concatenate(columns)
+
     if not parts:
         return Points(np.empty(0, np.int64), None, None, None)
-    cap = np.concatenate([part[0] for part in parts])
-    is_sorted = bool((cap[1:] > cap[:-1]).all())
-    acqs = [part[1] for part in parts if part[1] is not None]
-    if not is_sorted and len(acqs) < len(parts):
-        raise _UnsortedError
-    columns = [values for _, _, values, _ in parts if values is not None]
-    values = np.concatenate(columns) if columns else None
-    valid = None
-    if any(part[3] is not None for part in parts):
-        masks: list[Array] = [np.ones(len(each[0]), bool) if each[3] is None else each[3] for each in parts]
-        valid = np.concatenate(masks)
-    if values is not None and values.dtype.kind == "f":
-        numbers = ~np.isnan(values)
-        if not numbers.all():
-            valid = numbers if valid is None else valid & numbers
+    cap, acq, values, valid = map(whole, _Part._fields)
     if valid is not None and valid.all():
         valid = None
-    if is_sorted:
+    if acq is None or (cap[1:] > cap[:-1]).all():
         return Points(cap, None, values, valid)
-    order = np.lexsort((np.concatenate(acqs), cap))
-    cap = cap[order]
-    values = None if values is None else values[order]
-    valid = None if valid is None else valid[order]
-    if all_versions:
-        return Points(cap, None, values, valid)
-    starts = run_starts([cap])
-    lengths = run_lengths(starts, len(cap))
-    newest = starts + lengths - 1
-    return Points(
-        cap[newest], lengths, None if values is None else values[newest], None if valid is None else valid[newest]
-    )
+    order = np.lexsort((acq, cap))
+    versions = None
+    if not all_versions:
+        starts = run_starts([cap[order]])
+        versions = run_lengths(starts, len(cap))
+        order = order[starts + versions - 1]
+    return Points(cap[order], versions, *(None if each is None else each[order] for each in (values, valid)))

@@ -15,6 +15,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import reduce
+from operator import or_
 from typing import Any, Final
 
 import attrs
@@ -26,12 +28,13 @@ from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.meta import schema_of
 from tsmodel.query import QuerySpec
 from tsmodel.query.sinks import Series, SeriesFound
+from tsmodel.query.spec import OnError
 from tsmodel.session import Session
 from tsmodel.store.capabilities import Outline, Outliner, Position
 from tsmodel.timestamps import now_ns
 from tsmodel.types.declaring import did_you_mean
 from tsmodel.web.refusals import Refused
-from tsmodel.web.slices import MOST_POINTS, Budget, Key, Points, Stop, points_of
+from tsmodel.web.slices import MOST_POINTS, Curve, Key, Points, Work, points_of
 from tsmodel.web.summaries import Windows, fitting, joined, nice, windows_of
 from tsmodel.wire.chunk import Chunk
 
@@ -77,22 +80,12 @@ class Catalogue:
         series: by cid, mid and moid, sorted.
         start, end: the half-open range of cap that was read, ns since 2001.
         is_whole: whether all of the range was read.
-        epoch: changes whenever the catalogue is rebuilt.
     """
 
     series: dict[Key, Series]
     start: int
     end: int
     is_whole: bool
-    epoch: int
-
-    @property
-    def span(self) -> tuple[int, int] | None:
-        """The half-open range of capture times; None without series."""
-        if not self.series:
-            return None
-        entries = self.series.values()
-        return min(each.cap_min for each in entries), max(each.cap_max for each in entries) + 1
 
 
 @attrs.define
@@ -124,7 +117,7 @@ class Source:
         self._position = Position(0)
         self._looked = 0.0
         self._epoch = 0
-        self._kept: OrderedDict[tuple[Key, str, str, bool], _Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
         self._locks: dict[object, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -164,32 +157,46 @@ class Source:
 
     # Series
 
-    def catalogue(self, stop: Stop) -> Catalogue:
+    def catalogue(self, work: Work) -> Catalogue:
         """All series of a store, or those of the last day on a server; up to date with the target."""
-        with self._locked("catalogue", stop):
+        with self._locked("catalogue", work):
             if self._catalogue is None or time.monotonic() - self._looked >= LOOK:
-                self._look(stop)
+                self._look(work)
                 self._looked = time.monotonic()
             assert self._catalogue is not None
             return self._catalogue
 
-    def found_between(self, start: int, end: int, budget: Budget, stop: Stop) -> Catalogue:
+    def found_between(self, start: int, end: int, work: Work) -> Catalogue:
         """The series in a half-open range of cap, counting only records in this range."""
-        box = KeyRange.of(cap=(start, end))
-        found, is_whole = self._series_in(box, stop, budget)
-        return Catalogue(found, start, end, is_whole, 0)
+        found, is_whole = self._series_in(KeyRange.of(cap=(start, end)), work, self.limits.records)
+        return Catalogue(found, start, end, is_whole)
 
-    def span_of(self, keys: Iterable[Key], stop: Stop) -> tuple[int, int]:
+    def check_known(self, keys: Iterable[Key], work: Work) -> None:
+        """Checks that a store has these series; a server does not tell.
+
+        Raises:
+            Refused: when it does not have one.
+        """
+        for _ in range(2):
+            catalogue = self.catalogue(work)
+            missing = next((key for key in keys if key not in catalogue.series), None)
+            if missing is None or self.is_server or not catalogue.is_whole:
+                return
+            self.look_again()  # it may be new
+        name = "/".join(map(str, missing or ()))
+        raise Refused(f"there is no series {name}", "series", "choose one that /api/series lists", 404)
+
+    def span_of(self, keys: Iterable[Key], work: Work) -> tuple[int, int]:
         """The default range of a request: all of the named series, or of all series. On a server, the last day."""
-        catalogue = self.catalogue(stop)
+        catalogue = self.catalogue(work)
         entries = [catalogue.series[key] for key in keys if key in catalogue.series] or list(catalogue.series.values())
         if self.is_server or not entries:
             return catalogue.start, catalogue.end
         return min(each.cap_min for each in entries), max(each.cap_max for each in entries) + 1
 
-    def slice_width(self, keys: Iterable[Key], start: int, end: int, most: int, stop: Stop) -> int:
+    def slice_width(self, keys: Iterable[Key], start: int, end: int, most: int, work: Work) -> int:
         """A guess at the length of a slice of time that has `most` records."""
-        catalogue = self.catalogue(stop)
+        catalogue = self.catalogue(work)
         wanted = list(keys)
         entries = [catalogue.series[key] for key in wanted if key in catalogue.series]
         if not wanted:
@@ -201,83 +208,35 @@ class Source:
 
     # Points and windows
 
-    def spec(self, model: type[TSModel], keys: Iterable[Key], on_error: str = "skip") -> QuerySpec[Any]:
+    def spec(self, model: type[TSModel], keys: Iterable[Key], on_error: OnError = "skip") -> QuerySpec[Any]:
         """The spec for the records of the named series, or of all series."""
         columns: Any = model
-        spec: QuerySpec[Any] = QuerySpec(model, on_error=on_error)  # type: ignore[arg-type]
-        either: Any = None
-        for cid, mid, moid in keys:
-            one = (columns.cid == cid) & (columns.mid == mid) & (columns.moid == moid)
-            either = one if either is None else either | one
-        return spec if either is None else spec.where(either)
+        each = [(columns.cid == cid) & (columns.mid == mid) & (columns.moid == moid) for cid, mid, moid in keys]
+        spec: QuerySpec[Any] = QuerySpec(model, on_error=on_error)
+        return spec.where(reduce(or_, each)) if each else spec
 
-    def points(
-        self,
-        model: type[TSModel],
-        key: Key,
-        info: ColumnInfo | None,
-        start: int,
-        end: int,
-        *,
-        all_versions: bool,
-        budget: Budget,
-        stop: Stop,
-    ) -> Iterator[Points]:
-        """The points of a series, in slices."""
-        width = self.slice_width([key], start, end, MOST_POINTS // 2, stop)
-        return points_of(
-            self.session,
-            self.spec(model, [key]),
-            info,
-            start,
-            end,
-            width=width,
-            all_versions=all_versions,
-            budget=budget,
-            stop=stop,
-        )
+    def points(self, curve: Curve, start: int, end: int, work: Work) -> Iterator[Points]:
+        """The points of a curve, in slices."""
+        width = self.slice_width([curve.key], start, end, MOST_POINTS // 2, work)
+        return points_of(self.session, self.spec(curve.model, [curve.key]), curve, start, end, width, work)
 
-    def windows(
-        self,
-        model: type[TSModel],
-        key: Key,
-        info: ColumnInfo | None,
-        start: int,
-        end: int,
-        *,
-        every: int,
-        all_versions: bool,
-        budget: Budget,
-        stop: Stop,
-    ) -> Windows:
-        """The windows of a series that overlap a range of time.
-
-        Args:
-            model: the model of the records.
-            key: the series.
-            info: the field; None to only count points.
-            start, end: half-open range, ns since 2001.
-            every: length of the windows, ns.
-            all_versions: whether to include older versions of points.
-            budget: counts the records.
-            stop: ends the work early.
-        """
-        start, end = _within_cap(start // every * every, -(-end // every) * every)
-        entry = None if self.is_server else self.catalogue(stop).series.get(key)
+    def windows(self, curve: Curve, start: int, end: int, every: int, work: Work) -> Windows:
+        """The windows of a curve that overlap a half-open range of time, ns since 2001; `every` is their length, ns."""
+        start, end = start // every * every, -(-end // every) * every
+        entry = None if self.is_server else self.catalogue(work).series.get(curve.key)
         if entry is not None:
             overlap = min(end, entry.cap_max + 1) - max(start, entry.cap_min)
             expected = entry.count * max(0, overlap) / (entry.cap_max - entry.cap_min + 1)
-            if entry.count > MOST_POINTS and expected > MOST_POINTS // 4 and every % self._base(entry) == 0:
-                kept = self._kept_windows(model, key, info, self._base(entry), all_versions, budget, stop)
-                return kept.between(start, end).longer(every)
-        found = self.points(model, key, info, start, end, all_versions=all_versions, budget=budget, stop=stop)
-        return joined((windows_of(points, every) for points in found), every)
+            base = _base(entry)
+            if entry.count > MOST_POINTS and expected > MOST_POINTS // 4 and every % base == 0:
+                return self._kept_windows(curve, base, work).between(start, end).longer(every)
+        return self._read_windows(curve, start, end, every, work)
 
-    def every(self, keys: Iterable[Key], start: int, end: int, most: int, stop: Stop) -> int:
+    def every(self, keys: Iterable[Key], start: int, end: int, most: int, work: Work) -> int:
         """A length of windows that suits all of the series, of which about `most` cover a range of time."""
         width = max(1, -(-(end - start) // most))
-        entries = [] if self.is_server else [self.catalogue(stop).series.get(key) for key in keys]
-        bases = [self._base(each) for each in entries if each is not None and each.count > MOST_POINTS]
+        entries = [] if self.is_server else [self.catalogue(work).series.get(key) for key in keys]
+        bases = [_base(each) for each in entries if each is not None and each.count > MOST_POINTS]
         common = math.lcm(*(base for base in bases if base <= width))
         return fitting(start, end, most, common if common > 1 else 0)
 
@@ -285,32 +244,19 @@ class Source:
         """Makes the next request check the target for changes."""
         self._looked = -math.inf
 
-    @staticmethod
-    def _base(entry: Series) -> int:
-        return nice((entry.cap_max - entry.cap_min + 1) * _PER_WINDOW / entry.count)
-
-    def _kept_windows(
-        self,
-        model: type[TSModel],
-        key: Key,
-        info: ColumnInfo | None,
-        base: int,
-        all_versions: bool,
-        budget: Budget,
-        stop: Stop,
-    ) -> Windows:
-        name = (key, model.__name__, "" if info is None else info.name, all_versions)
-        with self._locked(name, stop):
+    def _kept_windows(self, curve: Curve, base: int, work: Work) -> Windows:
+        """The windows of a whole series, of length `base`, from the cache; brings them up to date."""
+        name = (curve.key, curve.model.__name__, curve.info and curve.info.name, curve.all_versions)
+        with self._locked(name, work):
             epoch, position = self._epoch, self._position
             kept = self._kept.get(name)
             if kept is None or kept.epoch != epoch or kept.windows.every != base:
-                whole = self._read_windows(model, key, info, None, base, all_versions, budget, stop)
-                kept = _Kept(whole, epoch, position)
+                kept = _Kept(self._read_windows(curve, *self.span_of([curve.key], work), base, work), epoch, position)
             elif kept.position != position:
-                dirty = self._dirty(key, kept.position.acq, position.acq, stop)
+                dirty = self._dirty(curve.key, kept.position.acq, position.acq, work)
                 if dirty is not None:
                     start, end = dirty[0] // base * base, (dirty[1] // base + 1) * base
-                    fresh = self._read_windows(model, key, info, (start, end), base, all_versions, budget, stop)
+                    fresh = self._read_windows(curve, start, end, base, work)
                     kept.windows = kept.windows.replaced(start, end, fresh)
                 kept.position = position
             with self._guard:
@@ -320,49 +266,38 @@ class Source:
                     self._kept.popitem(last=False)
             return kept.windows
 
-    def _read_windows(
-        self,
-        model: type[TSModel],
-        key: Key,
-        info: ColumnInfo | None,
-        between: tuple[int, int] | None,
-        base: int,
-        all_versions: bool,
-        budget: Budget,
-        stop: Stop,
-    ) -> Windows:
-        start, end = _within_cap(*(between or self.span_of([key], stop)))
-        points = self.points(model, key, info, start, end, all_versions=all_versions, budget=budget, stop=stop)
-        return joined((windows_of(each, base) for each in points), base)
+    def _read_windows(self, curve: Curve, start: int, end: int, every: int, work: Work) -> Windows:
+        start, end = max(start, LIMITS["cap"].least), min(end, LIMITS["cap"].bound)
+        return joined((windows_of(points, every) for points in self.points(curve, start, end, work)), every)
 
-    def _dirty(self, key: Key, low: int, high: int, stop: Stop) -> tuple[int, int] | None:
+    def _dirty(self, key: Key, low: int, high: int, work: Work) -> tuple[int, int] | None:
         """The range of cap of records that a series got in a range of acq; None without any."""
         if low >= high:
             return None
-        found, _ = self._series_in(_box(key, acq=(low, high)), stop)
+        found, _ = self._series_in(_box(key, acq=(low, high)), work)
         entry = found.get(key)
         return None if entry is None else (entry.cap_min, entry.cap_max)
 
     # Changes of the target
 
-    def _look(self, stop: Stop) -> None:
+    def _look(self, work: Work) -> None:
         position = self._now()
         known = self._catalogue
         if known is not None and position == self._position and not (self.is_server and _is_old(known)):
             return
         if known is not None and self._only_grew(position) and not self.is_server and known.is_whole:
-            found, _ = self._series_in(KeyRange.of(acq=(self._position.acq, position.acq)), stop)
+            found, _ = self._series_in(KeyRange.of(acq=(self._position.acq, position.acq)), work)
             self._catalogue = attrs.evolve(known, series=_united(known.series, found))
         else:
             start, end = self._listed()
             box = KeyRange.of(cap=(start, end), acq=(LIMITS["acq"].least, position.acq))
             if self._store is not None:  # records stored with an acq of their own may lie ahead
                 box = KeyRange.of(cap=(start, end))
-            found, is_whole = self._series_in(box, stop, Budget(self.limits.records) if self.is_server else None)
+            found, is_whole = self._series_in(box, work, self.limits.records if self.is_server else None)
             if self._store is not None and self._now() != position:
                 position = Position(position.acq, -1, -1)  # the target changed meanwhile: rebuild it next time
             self._epoch += 1
-            self._catalogue = Catalogue(found, start, end, is_whole, self._epoch)
+            self._catalogue = Catalogue(found, start, end, is_whole)
         self._position = position
 
     def _listed(self) -> tuple[int, int]:
@@ -386,8 +321,8 @@ class Source:
             put.keeps_acq and (put.number >= before.puts or put.acq_max >= before.acq) for put in self.session.puts()
         )
 
-    def _series_in(self, box: KeyRange, stop: Stop, budget: Budget | None = None) -> tuple[dict[Key, Series], bool]:
-        """The series of a box, and whether they are complete: reading stops at the limits."""
+    def _series_in(self, box: KeyRange, work: Work, most: int | None = None) -> tuple[dict[Key, Series], bool]:
+        """The series of a box, and whether they are complete: reading stops after a time, or `most` records."""
         if box.is_empty:
             return {}, True
         everything: Any = _Everything()
@@ -397,24 +332,24 @@ class Source:
         found: Any = closing(backend.outline(box)) if isinstance(backend, Outliner) else backend.scan(box)
         with found as parts:
             for part in parts:
-                stop.check()
+                work.check()
                 if isinstance(part, Outline):
                     counted.add(part[:3], *part[3:])
                     continue
                 counted.feed(part)
                 read += len(part)
-                if time.monotonic() > until or (budget is not None and read > budget.most):
+                if time.monotonic() > until or (most is not None and read > most):
                     is_whole = False
                     break
         return {(each.cid, each.mid, each.moid): each for each in counted.result()}, is_whole
 
     @contextmanager
-    def _locked(self, name: object, stop: Stop) -> Iterator[None]:
-        """Holds the lock with this name; waiting for it ends with `stop`."""
+    def _locked(self, name: object, work: Work) -> Iterator[None]:
+        """Holds the lock with this name; waiting for it ends with the work."""
         with self._guard:
             lock = self._locks.setdefault(name, threading.Lock())
         while not lock.acquire(timeout=0.1):
-            stop.check()
+            work.check()
         try:
             yield
         finally:
@@ -447,8 +382,9 @@ def _box(key: Key, **intervals: tuple[int, int]) -> KeyRange:
     return KeyRange.of(cid=(cid, cid + 1), mid=(mid, mid + 1), moid=(moid, moid + 1), **intervals)
 
 
-def _within_cap(start: int, end: int) -> tuple[int, int]:
-    return max(start, LIMITS["cap"].least), min(end, LIMITS["cap"].bound)
+def _base(entry: Series) -> int:
+    """The length of cached windows of a series, ns."""
+    return nice((entry.cap_max - entry.cap_min + 1) * _PER_WINDOW / entry.count)
 
 
 def _is_old(catalogue: Catalogue) -> bool:

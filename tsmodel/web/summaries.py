@@ -50,22 +50,22 @@ class Windows:
         number: start of each window divided by its length.
         points: number of points.
         records: number of records, older versions included.
-        first_cap, last_cap: times of the first and last point.
+        first_time, last_time: times of the first and last point.
         count: number of values that are present and not NaN. If it is 0, the values below are undefined.
         total: sum of the values as floats.
-        least, greatest, first, last: minimum, maximum, first and last value, as stored; None without a field.
+        min, max, first, last: minimum, maximum, first and last value, as stored; None without a field.
     """
 
     every: int
     number: Array
     points: Array
     records: Array
-    first_cap: Array
-    last_cap: Array
+    first_time: Array
+    last_time: Array
     count: Array
     total: Array
-    least: Array | None = None
-    greatest: Array | None = None
+    min: Array | None = None
+    max: Array | None = None
     first: Array | None = None
     last: Array | None = None
 
@@ -73,14 +73,23 @@ class Windows:
         return len(self.number)
 
     @property
+    def mean(self) -> Array:
+        """Mean of the values as floats, shape (n,)."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.total / np.maximum(self.count, 1)
+
+    @property
     def nbytes(self) -> int:
         """Their size in memory."""
-        return sum(each.nbytes for each in attrs.astuple(self, recurse=False) if isinstance(each, np.ndarray))
+        return sum(each.nbytes for each in self.arrays().values())
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by name."""
+        return {name: each for name, each in attrs.asdict(self, recurse=False).items() if isinstance(each, np.ndarray)}
 
     def between(self, start: int, end: int) -> Windows:
         """The windows that overlap a half-open range of time, ns since 2001."""
-        low, high = np.searchsorted(self.number, [start // self.every, -(-end // self.every)])
-        return self._taken(slice(int(low), int(high)))
+        return self._taken(slice(*self._places(start, end)))
 
     def longer(self, every: int) -> Windows:
         """Merges the windows into longer ones, of a multiple of their length."""
@@ -90,15 +99,15 @@ class Windows:
 
     def replaced(self, start: int, end: int, by: Windows) -> Windows:
         """Replaces the windows that overlap a half-open range of time."""
-        low, high = np.searchsorted(self.number, [start // self.every, -(-end // self.every)])
-        return concatenated([self._taken(slice(0, int(low))), by, self._taken(slice(int(high), None))])
+        low, high = self._places(start, end)
+        return joined([self._taken(slice(low)), by, self._taken(slice(high, None))], self.every)
 
-    def _taken(self, picked: Any) -> Windows:
-        arrays: dict[str, Any] = {
-            name: value[picked]
-            for name, value in attrs.asdict(self, recurse=False).items()
-            if isinstance(value, np.ndarray)
-        }
+    def _places(self, start: int, end: int) -> tuple[int, int]:
+        low, high = np.searchsorted(self.number, [start // self.every, -(-end // self.every)])
+        return int(low), int(high)
+
+    def _taken(self, picked: slice) -> Windows:
+        arrays: dict[str, Any] = {name: each[picked] for name, each in self.arrays().items()}
         return attrs.evolve(self, **arrays)
 
 
@@ -145,31 +154,21 @@ def _of_sorted(cap: Array, values: Array | None, every: int) -> Windows | None:
             made,
             count=lengths,
             total=np.add.reduceat(values, starts, dtype=np.float64),
-            least=np.minimum.reduceat(values, starts),
-            greatest=np.maximum.reduceat(values, starts),
+            min=np.minimum.reduceat(values, starts),
+            max=np.maximum.reduceat(values, starts),
             first=values[starts],
             last=values[ends],
         )
 
 
-def concatenated(parts: Iterable[Windows]) -> Windows:
-    """Joins consecutive parts with windows of one length; a window that spans parts is merged."""
-    listed = list(parts)
-    whole: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in listed])
-        for name, value in attrs.asdict(listed[0], recurse=False).items()
-        if isinstance(value, np.ndarray) and all(getattr(part, name) is not None for part in listed)
-    }
-    return _joined(attrs.evolve(listed[0], **whole))
-
-
 def joined(parts: Iterable[Windows], every: int) -> Windows:
-    """Like `concatenated`; without parts, no windows."""
+    """Joins consecutive parts with windows of one length, `every` ns; a window that spans parts is merged."""
     listed = [part for part in parts if len(part)]
-    if listed:
-        return concatenated(listed)
-    none = np.empty(0, np.int64)
-    return Windows(every, none, none, none, none, none, none, np.empty(0))
+    if not listed:
+        none = np.empty(0, np.int64)
+        return Windows(every, none, none, none, none, none, none, np.empty(0))
+    whole: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in listed]) for name in listed[0].arrays()}
+    return _joined(attrs.evolve(listed[0], **whole))
 
 
 def nice(width: float) -> int:
@@ -202,14 +201,14 @@ def _joined(whole: Windows) -> Windows:
             number=whole.number[starts],
             points=total(whole.points),
             records=total(whole.records),
-            first_cap=whole.first_cap[starts],
-            last_cap=whole.last_cap[ends],
+            first_time=whole.first_time[starts],
+            last_time=whole.last_time[ends],
             count=total(whole.count),
             total=total(whole.total),
         )
-        if whole.least is None or whole.greatest is None or whole.first is None or whole.last is None:
+        if whole.min is None or whole.max is None or whole.first is None or whole.last is None:
             return made
-        least, greatest, first, last = whole.least, whole.greatest, starts, ends
+        least, greatest, first, last = whole.min, whole.max, starts, ends
         has = whole.count > 0
         if not has.all():
             low, high = _limits(least.dtype)
@@ -219,8 +218,8 @@ def _joined(whole: Windows) -> Windows:
             last = np.maximum.reduceat(np.where(has, places, 0), starts)
         return attrs.evolve(
             made,
-            least=np.minimum.reduceat(least, starts),
-            greatest=np.maximum.reduceat(greatest, starts),
+            min=np.minimum.reduceat(least, starts),
+            max=np.maximum.reduceat(greatest, starts),
             first=whole.first[first],
             last=whole.last[last],
         )

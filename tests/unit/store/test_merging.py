@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tsmodel.store.directory import Level
-from tsmodel.store.engine import Run
+from tsmodel.store.interface import Run
 from tsmodel.store.merging import MergePolicy
 
 

@@ -24,7 +24,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore, open_store, verify
 from tsmodel.store import blocks as blocks_module
 from tsmodel.store.directory import Level
-from tsmodel.store.engine import Writing
+from tsmodel.store.interface import Writing
 from tsmodel.store.maintenance import compact
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine

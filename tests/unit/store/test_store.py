@@ -19,8 +19,8 @@ from tsmodel.errors import LocalProtocolError, RemoteProtocolError, StoreError, 
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.store import EmbeddedStore, open_store
 from tsmodel.store.capabilities import Outline, Outliner
-from tsmodel.store.engine import Engine, Writing
 from tsmodel.store.intake import arrived, give_acqs
+from tsmodel.store.interface import Engine, Writing
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine

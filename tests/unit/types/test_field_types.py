@@ -731,6 +731,80 @@ def test_a_payload_that_is_one_message(encoding: Any) -> None:
         _ = Message.dtype
 
 
+@pytest.mark.parametrize("encoding", ["msgpack", "json"])
+@pytest.mark.parametrize(
+    ("kind", "value", "options"),
+    [
+        (ts.Float64, Decimal("1.5"), {}),
+        (ts.Float32, np.float32(1.5), {}),
+        (ts.Int32, True, {}),
+        (ts.Bool, np.bool_(True), {}),
+        (ts.Array[float], [1.0, Decimal("2.5")], {"item": ts.Float32}),
+    ],
+)
+def test_a_message_refuses_what_it_would_read_back_as_another_type(
+    kind: Any, value: Any, options: dict[str, Any], encoding: Any
+) -> None:
+    """A Decimal became text, and True no number, which no reader took."""
+    made, row = one_field(kind, value, options, encoding=encoding)
+    with pytest.raises(EncodeError, match=r"v: .* cannot be stored in a message: give "):
+        made.payload_type.to_bytes(row)
+    with connect("memory:") as session:
+        session.add(row)
+        with pytest.raises(EncodeError, match=r"record 0: \w+.v: .* cannot be stored in a message: give "):
+            session.flush()
+        session.discard()
+
+
+BEYOND = Decimal("1E+400")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "options"),
+    [
+        (ts.Float16, BEYOND, {}),
+        (ts.Float32, BEYOND, {"byte_order": "big"}),
+        (ts.Float64, -BEYOND, {}),
+        (ts.Nullable[float], BEYOND, {"item": ts.Float32}),
+        (ts.Nullable[float], BEYOND, {"item": ts.Float32, "null": -1.0}),
+        (ts.Array[float], [1.0, BEYOND], {"item": ts.Float64}),
+        (ts.Array[float], [1.0, BEYOND], {"item": ts.Float64, "length": 2}),
+        (ts.Nested[Phase], Phase(volts=BEYOND), {}),  # type: ignore[arg-type]
+    ],
+)
+@pytest.mark.parametrize("beside", [None, {"t": ts.Text}], ids=["fixed", "beside a text"])
+def test_a_number_beyond_all_floats_is_refused(
+    kind: Any, value: Any, options: dict[str, Any], beside: dict[str, Any] | None
+) -> None:
+    """`struct` stored it as infinity."""
+    made, row = one_field(kind, value, options, beside)
+    with pytest.raises(EncodeError, match="is too large for a Float"):
+        made.payload_type.to_bytes(row)
+    with connect("memory:") as session:
+        session.add(row)
+        with pytest.raises(EncodeError, match="record 0: .*is too large for a Float"):
+            session.flush()
+        session.discard()
+        column = np.empty(1, object)
+        column[0] = value
+        given = {"t": ["x"]} if beside else {}
+        with pytest.raises(EncodeError, match="row 0: .*is too large for a Float"):
+            session.add_columns(made, cid=1, mid=1, moid=1, cap=[1], v=column, **given)
+
+
+def test_the_record_with_a_number_beyond_all_floats_is_named_among_those_that_are_infinite() -> None:
+    made, _ = one_field(ts.Float64, 1.0, {})
+    values = [1.0, math.inf, Decimal("-Infinity"), *[2.0] * 600, BEYOND]
+    with connect("memory:") as session:
+        session.add_all([made(cid=1, mid=1, moid=1, cap=at, v=value) for at, value in enumerate(values[:-1])])
+        session.flush()
+        assert [each.v for each in made.query.all()] == [1.0, math.inf, -math.inf, *[2.0] * 600]
+        session.add_all([made(cid=1, mid=1, moid=1, cap=at, v=value) for at, value in enumerate(values)])
+        with pytest.raises(EncodeError, match=r"record 603: \w+.v: Decimal\('1E\+400'\) is too large for a Float64"):
+            session.flush()
+        session.discard()
+
+
 def test_what_has_no_place_in_a_message() -> None:
     with pytest.raises(SchemaError, match="value cannot be stored in a message"):
 

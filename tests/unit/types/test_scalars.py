@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import struct
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -63,6 +64,19 @@ def test_a_double_that_no_single_can_hold() -> None:
         SCALARS["Float64"].fault(10**400) == f"{shown(10**400)} is too large for a Float64, which holds up to 1.7977e+308"
     )
     assert SCALARS["Float32"].fault("x") == "'x' (str) is not a float (32-bit)"
+
+
+@pytest.mark.parametrize("value", [Decimal("1E+400"), Decimal("-1E+400"), 10**400])
+@pytest.mark.parametrize("name", ["Float16", "Float32", "Float64"])
+def test_a_number_beyond_all_floats(name: str, value: object) -> None:
+    assert f"is too large for a {name}, which holds up to" in str(SCALARS[name].fault(value))
+
+
+@pytest.mark.parametrize(
+    "value", [Decimal("Infinity"), float("-inf"), np.float64("inf"), np.longdouble("inf"), Decimal("nan")]
+)
+def test_a_number_that_is_not_finite(value: object) -> None:
+    assert SCALARS["Float64"].fault(value) is None
 
 
 def test_times_of_other_types() -> None:

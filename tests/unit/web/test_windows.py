@@ -13,7 +13,7 @@ from tsmodel import Float64, Int64, TSModel, connect, to_ns
 from tsmodel.model.meta import schema_of
 from tsmodel.web import source as source_module
 from tsmodel.web.refusals import Refused
-from tsmodel.web.slices import Budget, Points, Stop, TooManyError, slices
+from tsmodel.web.slices import Curve, Points, TooManyError, Work, slices
 from tsmodel.web.source import Source
 from tsmodel.web.summaries import LADDER, Windows, fitting, joined, nice, windows_of
 
@@ -50,7 +50,7 @@ def expected(rows: list[tuple[int, float]], every: int) -> list[Any]:
 
 
 def plain(windows: Windows) -> list[Any]:
-    edges = zip(windows.least, windows.greatest, windows.first, windows.last, strict=True)  # type: ignore[arg-type]
+    edges = zip(windows.min, windows.max, windows.first, windows.last, strict=True)  # type: ignore[arg-type]
     return [
         (number, points, count, edge if count else None)
         for number, points, count, edge in zip(windows.number, windows.points, windows.count, edges, strict=True)
@@ -68,8 +68,8 @@ def test_windows_are_what_python_finds(rows: list[tuple[int, float]], every: int
     counted = windows_of(points_of(rows)._replace(versions=np.ones(len(rows), np.int64)), every)
     assert plain(counted) == plain(whole)
     assert counted.total == pytest.approx(whole.total)
-    assert [each.tolist() for each in (counted.records, counted.first_cap, counted.last_cap)] == [
-        each.tolist() for each in (whole.records, whole.first_cap, whole.last_cap)
+    assert [each.tolist() for each in (counted.records, counted.first_time, counted.last_time)] == [
+        each.tolist() for each in (whole.records, whole.first_time, whole.last_time)
     ]
     # Windows of parts join to the same, and windows join to longer ones.
     parts = [[row for row in rows if row[0] < cut], [row for row in rows if row[0] >= cut]]
@@ -125,12 +125,10 @@ def test_what_is_kept_says_what_is_stored(monkeypatch: pytest.MonkeyPatch) -> No
         source = Source(session, [Sample])
 
         def compare() -> Windows:
-            keys, stop = (1, 1, 1), Stop()
-            start, end = source.span_of([keys], stop)
-            every = source.every([keys], start, end, 20, stop)
-            kept = source.windows(
-                Sample, keys, INFO["volts"], start, end, every=every, all_versions=False, budget=Budget(10**6), stop=stop
-            )
+            curve, work = Curve(Sample, (1, 1, 1), INFO["volts"]), Work()
+            start, end = source.span_of([curve.key], work)
+            every = source.every([curve.key], start, end, 20, work)
+            kept = source.windows(curve, start, end, every, work)
             latest = Sample.query.using(session).latest().all()
             found = windows_of(points_of([(row.cap, row.volts) for row in latest]), every)
             assert plain(kept) == plain(found)

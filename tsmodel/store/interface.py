@@ -85,26 +85,9 @@ class Reading(Protocol):
         ...
 
 
-class Writing(Protocol):
-    """An exclusive write transaction. Leaving its `with` block commits it durably; an exception rolls it back."""
-
-    def last_acq(self) -> int:
-        """The greatest acq that was given or promised."""
-        ...
-
-    @property
-    def next_put(self) -> int:
-        """The number of the next put."""
-        ...
-
-    @property
-    def next_removal(self) -> int:
-        """The number of the next removal."""
-        ...
-
-    def puts(self) -> Iterator[PutInfo]:
-        """All puts, oldest first, as of the start of the transaction."""
-        ...
+class Writing(Reading, Protocol):
+    """An exclusive write transaction. Leaving its `with` block commits it durably; an exception rolls it back. `blocks`,
+    `puts` and `removals` are those as of its start."""
 
     def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
         """Logs a put: a new one with the next number, or the successor of `replaced`."""
@@ -123,10 +106,6 @@ class Writing(Protocol):
         """Records that acqs up to `acq` are assigned or promised."""
         ...
 
-    def blocks(self, box: KeyRange) -> Iterator[Block]:
-        """See `Reading.blocks`; as of the start of the transaction."""
-        ...
-
     def runs(self, cid: int) -> list[Run]:
         """All runs of a cid."""
         ...
@@ -139,8 +118,8 @@ class Writing(Protocol):
         """Deletes a run."""
         ...
 
-    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = 0) -> None:
-        """Stores blocks as a new run of `cid`. Merged blocks may be compressed harder, because they live longer."""
+    def insert(self, cid: int, blocks: Sequence[Block], *, level: int = 0) -> None:
+        """Stores blocks as a new run of `cid`."""
         ...
 
     def spread(self, runs: Sequence[Run], most: int) -> None:
