@@ -68,12 +68,7 @@ OnCopied: TypeAlias = Callable[[Copied], object]
 
 
 class Collected:
-    """The records of a window, grouped by size.
-
-    Args:
-        plan: selects the records to copy; None for all.
-        most: size limit in bytes; None for no limit.
-    """
+    """The records of a window that a plan selects, grouped by size; `most` limits their bytes."""
 
     def __init__(self, plan: Plan | None, most: int | None) -> None:
         self._plan = plan
@@ -154,15 +149,7 @@ def identities(chunk: Chunk) -> npt.NDArray[Any]:
 
 
 class Copying:
-    """One copy, as work that reads from the source and appends to the target.
-
-    Args:
-        what: a query, its spec, or a key range.
-        source: the session to read.
-        target: name of the session to write.
-        retry: retry policy for reads.
-        checkpoint: file that keeps the position; None for none.
-        progress: called after each window.
+    """One copy, as work that reads from the source and appends to the target; see `Session.copy`.
 
     Raises:
         QueryError: when the query has a limit or conditions on fields.

@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 import numpy as np
@@ -40,9 +40,9 @@ from tsmodel.errors import RemoteProtocolError, ServerError, StoreError, StoreIn
 from tsmodel.io.effects import Append, Block, LastAcq, Pause, Sent, Wait, Work, scanned
 from tsmodel.io.runners import AsyncPerform, Perform, run, run_async
 from tsmodel.keys import KeyRange
-from tsmodel.session.pending import Doubt
 from tsmodel.session.puts import Put
 from tsmodel.session.receipt import committed
+from tsmodel.session.writer import TRY_LATER, Doubt, outcome
 from tsmodel.store.intake import one_batch
 from tsmodel.store.spool_file import DrainerLock, Queued, SetAside, SpoolFile, Totals
 from tsmodel.timestamps import now_ns, to_iso
@@ -66,13 +66,9 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _GLANCE: Final = 0.02
 
-_LATER: Final = frozenset({Status.RETRY, Status.INACTIVE, Status.IOERR})
-"""Statuses of a server that cannot take a put now. Nothing was stored."""
 _PATIENT: Final = frozenset({Status.NOPERM, Status.UNAUTHORIZED})
 """Statuses that concern the client, not the put."""
 _NEVER: Final = frozenset({Status.INVARG, Status.NOIMPL})
-
-Outcome = Literal["later", "unknown", "refused"]
 
 
 @attrs.frozen(kw_only=True)
@@ -126,23 +122,6 @@ class SpoolState:
         return f"{self.records} records in {self.puts} puts wait{since}{aside}"
 
 
-def outcome(error: BaseException, *, asked: bool) -> Outcome:
-    """What became of a put that failed. "later": not stored, and worth sending again. "unknown": it may be stored.
-    "refused": not stored, and sending it again would not help.
-
-    Args:
-        error: the failure.
-        asked: whether any part of the put may have been sent.
-    """
-    if isinstance(error, ServerError):
-        if error.status == Status.TIMEOUT:
-            return "unknown"
-        return "later" if error.status in _LATER else "refused"
-    if asked:
-        return "unknown"
-    return "later" if isinstance(error, (TransportError, RemoteProtocolError)) else "refused"
-
-
 class Forwarder:
     """Sends puts, directly or through a spool. Its methods are work.
 
@@ -152,7 +131,6 @@ class Forwarder:
         settle: how long an interrupted put may still be in flight, in seconds.
 
     Attributes:
-        file: the spool.
         error: why the last attempt failed; None if it succeeded.
         is_elsewhere: whether another process or session drains the spool.
         wake: called after a put was spooled.
@@ -183,15 +161,8 @@ class Forwarder:
     def put(
         self, doubt: Doubt, sent: Sent, unstored: Unstored | None
     ) -> Work[tuple[AcqInterval | None, BaseException | None]]:
-        """Stores a put, or spools it.
-
-        Args:
-            doubt: the put; its bound is set.
-            sent: its batches.
-            unstored: determines which of its records are new.
-
-        Returns:
-            The acqs that the database assigned, or None if the put was spooled; and an interruption that the caller raises.
+        """Stores a put, or spools it, and sets the bound of `doubt`. Returns the acqs that the database assigned, None if
+        spooled, and an interruption that the caller raises.
 
         Raises:
             TransportError, ServerError: when the database refuses it for good.
@@ -228,14 +199,8 @@ class Forwarder:
         return interval, None
 
     def turn(self, lock: DrainerLock) -> Work[tuple[float, bool]]:
-        """Sends or reconciles the next puts, if this drainer holds the lock.
-
-        Args:
-            lock: the lock of the spool's drainers.
-
-        Returns:
-            Seconds until the next turn, and whether a new put ends that wait.
-        """
+        """Sends or reconciles the next puts, if this drainer holds the lock. Returns the seconds until the next turn, and
+        whether a new put ends that wait."""
         try:
             totals: Totals = yield Block(self.file.totals)
             if not totals.puts:
@@ -252,11 +217,9 @@ class Forwarder:
         return 0.0, True
 
     def emptied(self, seconds: float | None, *, while_fine: bool = False) -> Work[bool]:
-        """Waits until the spool is empty; returns whether it is.
+        """Waits until the spool is empty, for `seconds` or without a limit; returns whether it is.
 
-        Args:
-            seconds: how long to wait; None for no limit.
-            while_fine: gives up once an attempt has failed, or if another drainer does the sending.
+        With `while_fine`, it gives up once an attempt has failed, or if another drainer does the sending.
         """
         until = None if seconds is None else time.monotonic() + seconds
         is_hopeless = False
@@ -342,7 +305,7 @@ class Forwarder:
             if outcome(error, asked=sent.asked) == "unknown":
                 raise
             yield Block(partial(self.file.settle, missing=numbers))
-            if not isinstance(error, ServerError) or error.status in _LATER | _PATIENT:
+            if not isinstance(error, ServerError) or error.status in TRY_LATER | _PATIENT:
                 raise
             yield from self._refused(head, error)
             return
@@ -537,13 +500,7 @@ class _Draining:
 
 
 class Drainer:
-    """A thread that drains a spool.
-
-    Args:
-        forwarder: the work.
-        carry_out: carries out its effects.
-        owner: the session. The drainer ends when it is garbage-collected.
-    """
+    """A thread that drains a spool. It ends when `owner`, the session, is garbage-collected."""
 
     def __init__(self, forwarder: Forwarder, carry_out: Perform, owner: object) -> None:
         self._draining = _Draining(forwarder)

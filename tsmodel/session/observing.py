@@ -82,22 +82,17 @@ OnResponse: TypeAlias = Callable[[Response], object]
 class Hooks(Protocol):
     """Called around requests. If `on_request` raises, `on_response` is not called."""
 
-    def on_request(self, request: Request) -> object:
+    def on_request(self, request: Request, /) -> object:
         """Called before a request is sent."""
         ...
 
-    def on_response(self, response: Response) -> object:
+    def on_response(self, response: Response, /) -> object:
         """Called when a request was completed, failed, or was stopped early."""
         ...
 
 
 class Watch:
-    """Calls hooks for the requests behind effects.
-
-    Args:
-        hooks: called in this order for requests, and in reverse order for responses.
-        target: name of the backend in messages.
-    """
+    """Calls hooks for the requests behind effects: in order for requests, and in reverse order for responses."""
 
     def __init__(self, hooks: Sequence[Hooks], target: str) -> None:
         self._hooks = hooks
@@ -192,25 +187,16 @@ def _count(response: Response, batch: Batch) -> None:
     response.bytes += len(batch.records)
 
 
-def _ignored(_answer: object) -> None:
-    """Ignores an answer."""
+def _ignored(_value: object) -> None:
+    """Does nothing."""
 
 
-class CallableHooks(msgspec.Struct, frozen=True, eq=False):
+@attrs.frozen(eq=False)
+class FunctionHooks:
     """Hooks made from functions."""
 
-    request: OnRequest | None = None
-    response: OnResponse | None = None
-
-    def on_request(self, request: Request) -> None:
-        """See `Hooks`."""
-        if self.request is not None:
-            self.request(request)
-
-    def on_response(self, response: Response) -> None:
-        """See `Hooks`."""
-        if self.response is not None:
-            self.response(response)
+    on_request: OnRequest
+    on_response: OnResponse
 
 
 def hooks_of(options: SessionOptions) -> list[Hooks]:
@@ -223,7 +209,7 @@ def hooks_of(options: SessionOptions) -> list[Hooks]:
     if options.telemetry:
         hooks.append(OpenTelemetry() if options.telemetry is True else options.telemetry)
     if options.on_request is not None or options.on_response is not None:
-        hooks.append(CallableHooks(options.on_request, options.on_response))
+        hooks.append(FunctionHooks(options.on_request or _ignored, options.on_response or _ignored))
     return hooks
 
 

@@ -40,11 +40,10 @@ from tsmodel.model.model import codec_of
 from tsmodel.query import Query, QuerySpec
 from tsmodel.query.executor import Execution, enter, leave
 from tsmodel.session.observing import Watch, hooks_of
-from tsmodel.session.pending import Limits, Pending
 from tsmodel.session.puts import ColumnRows, made_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.target import SessionOptions
-from tsmodel.session.writer import Writer
+from tsmodel.session.writer import Limits, Pending, Writer
 from tsmodel.store.capabilities import Caretaker, settles_puts
 from tsmodel.timestamps import DurationLike, now_ns
 
@@ -105,7 +104,7 @@ class SessionBase:
 
     def __init__(self, name: str, options: SessionOptions, spool: SpoolOptions | None = None) -> None:
         self._name = name
-        self._limits = Limits(options.batch_size, options.batch_bytes, options.batch_age)
+        self._limits = Limits(options)
         self._retry = options.retry or ONCE
         self._spooling = spool
         self._forwarder: Forwarder | None = None

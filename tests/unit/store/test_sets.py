@@ -7,7 +7,7 @@ import pytest
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KeyRange
 from tsmodel.store.postgres.database import without_password
-from tsmodel.store.postgres.members import (
+from tsmodel.store.postgres.sets import (
     ShardSet,
     format_of,
     kind_of,
