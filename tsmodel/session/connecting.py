@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +25,8 @@ from tsmodel.session.target import (
 )
 
 if TYPE_CHECKING:
-    from tsmodel.backend import AsyncBackend, Backend
+    from tsmodel.backend import Backend
+    from tsmodel.io.effects import Work
     from tsmodel.session.session import Session
     from tsmodel.session.session_async import AsyncSession
     from tsmodel.store import EmbeddedStore
@@ -126,23 +127,28 @@ def connect_async(options: ConnectOptions) -> AsyncSession:
     Raises:
         SessionError: when the target or an option is not valid. Entering the block raises all other errors of `connect`.
     """
-    from tsmodel.client.tstorage import AsyncTStorageBackend
-    from tsmodel.io.threads import ThreadedStore, in_thread
+    from tsmodel.client.tstorage import TStorageBackend
+    from tsmodel.io.effects import Block
+    from tsmodel.io.runners import perform_async, run_async
     from tsmodel.session.session_async import AsyncSession
 
     target = options.parsed()
-    retry = options.retry or ONCE
 
-    async def opened() -> AsyncBackend:
+    def opening() -> Work[Backend]:
         if isinstance(target, (StoreFile, Database)):
-            return await ThreadedStore.opened(partial(_store, target, options.cache_bytes))
+            store: Backend = yield Block(partial(_store, target, options.cache_bytes))
+            return store
+        server = TStorageBackend(target, options.retry or ONCE, reached=False)
         if isinstance(target, SpooledServer):
-            await in_thread(partial(_prepare_spool, target))
-            return AsyncTStorageBackend(target, retry)
-        return await AsyncTStorageBackend.opened(target, retry)
+            yield Block(partial(_prepare_spool, target))
+            return server
+        return (yield from server.reaching())
+
+    def opener() -> Awaitable[Backend]:
+        return run_async(opening(), perform_async)
 
     spool = target.spool if isinstance(target, SpooledServer) else None
-    return AsyncSession(opened, name=name_of(options.target, target), options=options, spool=spool)
+    return AsyncSession(opener, name=name_of(options.target, target), options=options, spool=spool)
 
 
 def open_backend(target: TargetLike, *, cache_bytes: int | None = None, read_only: bool = False) -> Backend:

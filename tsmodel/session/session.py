@@ -28,11 +28,11 @@ from typing_extensions import Self
 from tsmodel.backend import Backend, PutId, PutInfo, Removal, Remover, Sharded
 from tsmodel.errors import QueryError, SessionError, StoreError, TSModelError, UnsupportedError, check_type
 from tsmodel.forking import in_child
-from tsmodel.io.effects import Ask, Block, Work
-from tsmodel.io.fetching import Around, OnBackend, OnWatchedBackend
+from tsmodel.io.effects import Block, Work
+from tsmodel.io.fetching import Around, OnBackend
+from tsmodel.io.flushing import Flusher
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, seconds_of
 from tsmodel.io.runners import run
-from tsmodel.io.threads import Flusher
 from tsmodel.keys import KEY_FIELDS, KeyRange
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
@@ -87,9 +87,9 @@ class Exclusive(msgspec.Struct, eq=False):
     then: Callable[[], Any] | None = None
 
 
-def answered(effect: type[Ask | Block], function: Callable[P, R], *args: P.args, **options: P.kwargs) -> Work[R]:
+def answered(function: Callable[P, R], *args: P.args, **options: P.kwargs) -> Work[R]:
     """Work of a single effect: a call of a backend's function."""
-    answer: R = yield effect(partial(function, *args, **options))
+    answer: R = yield Block(partial(function, *args, **options))
     return answer
 
 
@@ -173,7 +173,7 @@ class SessionBase:
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        backend = self._blocking_backend()
+        backend = self.backend
         if not isinstance(backend, Caretaker):
             raise self._unsupported(what, instead)
         return backend
@@ -191,10 +191,6 @@ class SessionBase:
         if only_stored:
             self._check_stored(what)
         return backend
-
-    def _blocking_backend(self) -> object:
-        """The backend, or the store behind it that it calls in threads."""
-        return self.backend
 
     def _bound(self, receipt: Receipt) -> Receipt:
         """Binds a receipt to the session, for `Receipt.wait_committed`."""
@@ -297,7 +293,7 @@ class SessionBase:
         def work() -> Work[None]:
             yield from self._writer.flush(on_unknown)
             if remover is not None and (stored := self._pending.stored_puts):
-                yield Ask(partial(remover.annotate, stored, note))  # if this fails, the next flush returns the receipt
+                yield Block(partial(remover.annotate, stored, note))  # if this fails, the next flush returns the receipt
 
         receipt: Receipt = yield Exclusive(work(), self._flushed)
         return receipt
@@ -377,7 +373,7 @@ class Session(SessionBase):
         Raises:
             SessionError: when the session is closed.
         """
-        return OnBackend(self.backend) if self._around is None else OnWatchedBackend(self.backend, self._around)
+        return OnBackend(self.backend, self._around)
 
     def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """Adds one object, which the next flush stores.
@@ -644,7 +640,7 @@ class Session(SessionBase):
             StoreError: when `path` exists or cannot be written.
         """
         caretaker = self._caretaker("backup", _BACKUP_INSTEAD)
-        return self._run(answered(Block, caretaker.backup, path, progress))
+        return self._run(answered(caretaker.backup, path, progress))
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
         """Makes the embedded file smaller and faster to read: merges its runs, compresses them harder, and returns free
@@ -663,7 +659,7 @@ class Session(SessionBase):
             StoreError: when there is too little free space (says how much it needs), or the file is read-only.
         """
         caretaker = self._caretaker("compact", _COMPACT_INSTEAD)
-        return self._run(answered(Block, caretaker.compact, progress))
+        return self._run(answered(caretaker.compact, progress))
 
     def remover(self, what: str) -> Remover:
         """The store, which removes records for queries.
@@ -694,7 +690,7 @@ class Session(SessionBase):
             UnsupportedError: when the session is on a server; says what to do instead.
         """
         puts = to_undo(what)
-        return self._run(answered(Ask, self.remover("undo()").undo, puts, noted(note)))
+        return self._run(answered(self.remover("undo()").undo, puts, noted(note)))
 
     def prune(self, model: type[TSModel], dry_run: bool = False, *, note: str | None = None) -> int:
         """Removes the records of a model that are older than its `retention`, by capture time. See `query.delete`.
@@ -721,7 +717,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        return self._run(answered(Ask, self._remover("puts()").puts))
+        return self._run(answered(self._remover("puts()").puts))
 
     def removals(self) -> list[Removal]:
         """All removals that the embedded store remembers, oldest first: by `delete`, `undo` and `prune`.
@@ -729,7 +725,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        return self._run(answered(Ask, self._remover("removals()").removals))
+        return self._run(answered(self._remover("removals()").removals))
 
     def close(self) -> None:
         """Flushes, and releases the backend. A second call does nothing.
