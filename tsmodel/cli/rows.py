@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
+from tsmodel.cli.arguments import Format
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.options import Format
 from tsmodel.cli.output import Table, counted, note
 from tsmodel.errors import QueryError
 from tsmodel.frames import library

@@ -16,21 +16,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final
 
 import attrs
 from typing_extensions import Self
 
-from tsmodel.cli import options as of
+from tsmodel.cli.arguments import delimiter_of, fields_of
 from tsmodel.cli.failures import UsageError, in_words
 from tsmodel.cli.output import counted, note, progress
+from tsmodel.cli.writing import Source
 from tsmodel.errors import ConversionError, TSModelError
 from tsmodel.interop.files import csv_reader
 from tsmodel.session import Session
 
 __all__ = ["Stored", "check_some_fit", "store", "with_csv_options"]
-
-Source = Literal["csv", "jsonl", "parquet"]
 
 _MOST_SHOWN: Final = 5
 _AT_ONCE: Final = 10_000
@@ -92,7 +91,7 @@ def with_csv_options(
     """The arguments of `load_csv` from the model's file, overridden by those of the command line."""
     options = {**saved, **{name: value for name, value in given.items() if value is not None}}
     if given.get("delimiter") is not None:
-        options["delimiter"] = of.between_cells(given["delimiter"])
+        options["delimiter"] = delimiter_of(given["delimiter"])
     elif options.get("delimiter") in ("\\t", "tab"):
         options["delimiter"] = "\t"
     try:
@@ -102,7 +101,7 @@ def with_csv_options(
             f"there is no encoding {options['encoding']!r}; use utf-8, cp1252 or utf-16, for example"
         ) from None
     if columns:
-        options["columns"] = {**options.get("columns", {}), **of.mapping(list(columns))}
+        options["columns"] = {**options.get("columns", {}), **fields_of(list(columns))}
     return options
 
 
