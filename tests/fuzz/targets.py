@@ -41,7 +41,7 @@ from tsmodel.keys import Key, KeyRange
 from tsmodel.query.following import Checkpoint, Position
 from tsmodel.server.conversation import Conversation, Memory
 from tsmodel.store import EmbeddedStore, info, open_store, recover, verify
-from tsmodel.store.blocks import Block, sorted_blocks
+from tsmodel.store.blocks import Block, sorted_runs
 from tsmodel.store.directory import Directory, State
 from tsmodel.store.journal import check_journal
 from tsmodel.store.memory import MemoryEngine
@@ -302,7 +302,7 @@ def _blocks() -> list[bytes]:
             rows = RowChunk.of([get_record(make(n), 1, n // 20, n % 2, n * 10**9, n) for n in range(count)])
             for codec in Codec:
                 for marks in (None, np.arange(count) // 7):
-                    (block,) = sorted_blocks(rows, marks=marks)
+                    (block,) = sorted_runs(rows, marks=marks, windows=False)[0]
                     described = struct.pack("<9qIII", *block.bounds, block.count, block.record_size, block.size)
                     found.append(described + block.encoded(codec))
     return found

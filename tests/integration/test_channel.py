@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import random
 import struct
 import time
@@ -491,3 +492,24 @@ def test_unknown_data_in_headers_is_skipped(peer_channel: Any) -> None:
     ):
         got = channel.get(Key.min(), Key.max())
     assert (got.status, got.acq, got.data) == (ResponseStatus.OK, 8, [])
+
+
+def test_calls_have_the_parameters_of_the_official_client() -> None:
+    keys, reading, storing = (
+        "self, key_min, key_max",
+        "recv_buffer_size=65536",
+        "max_batch_size=2147483647, skip_invalid=False",
+    )
+    documented = {
+        "get": f"({keys}, {reading})",
+        "get_stream": f"({keys}, callback, {reading})",
+        "get_iter": f"({keys}, {reading})",
+        "get_acq": f"({keys})",
+        "put": f"(self, data, {storing})",
+        "puta": f"(self, data, {storing})",
+    }
+    for kind in (SyncChannel, AsyncChannel):
+        for name, parameters in documented.items():
+            signature = inspect.signature(getattr(kind, name))
+            plain = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+            assert str(inspect.Signature(plain)) == parameters, (kind, name)

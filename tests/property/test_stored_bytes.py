@@ -25,7 +25,7 @@ from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 from tsmodel.errors import StoreCorruptError, StoreError
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.store import EmbeddedStore, info, open_store, parts, recover, verify
-from tsmodel.store.blocks import Block, sorted_blocks
+from tsmodel.store.blocks import Block, sorted_runs
 from tsmodel.store.directory import _DIRECTORY, _STATE, Directory, State, entries_of
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.parts import Codec
@@ -72,7 +72,7 @@ def stored_blocks() -> list[tuple[Block, bytes]]:
                 for n in range(count)
             ]
             records = [struct.pack("<iiqiqq", 32 + len(row[-1]), *row[:-1]) + row[-1] for row in rows]
-            (block,) = sorted_blocks(RowChunk.of(records))
+            (block,) = sorted_runs(RowChunk.of(records), windows=False)[0]
             found += [(block, block.encoded(codec)) for codec in Codec]
     return found
 

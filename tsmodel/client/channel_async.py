@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self
 
-from tsmodel.client.channel_base import ChannelBase
+from tsmodel.client.channel_base import RECV_BUFFER_SIZE, ChannelBase
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet
 from tsmodel.io.runners import items_async, perform_async, run_async, stream_async
 from tsmodel.wire.client_role import MAX_BATCH_SIZE
-from tsmodel.wire.reader import DEFAULT_BUFFER_SIZE
 
 if TYPE_CHECKING:
     import ssl
@@ -69,7 +68,7 @@ class AsyncChannel(ChannelBase[T]):
         """Disconnects; later calls return DISCONNECTED. Returns ERROR if the channel is not connected."""
         return self._closed()
 
-    async def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
+    async def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = RECV_BUFFER_SIZE) -> ResponseGet[T]:
         """Returns all records of the half-open box between two keys."""
         return await run_async(self._got(key_min, key_max, recv_buffer_size), perform_async)
 
@@ -78,7 +77,7 @@ class AsyncChannel(ChannelBase[T]):
         key_min: Key,
         key_max: Key,
         callback: Callable[[Any], object],
-        recv_buffer_size: int = DEFAULT_BUFFER_SIZE,
+        recv_buffer_size: int = RECV_BUFFER_SIZE,
     ) -> ResponseAcq:
         """Calls `callback` with batches of the records of the box, and awaits its result if that is awaitable. Exceptions
         of the callback propagate."""
@@ -93,7 +92,7 @@ class AsyncChannel(ChannelBase[T]):
         return outcome.response_acq()
 
     def get_iter(
-        self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE
+        self, key_min: Key, key_max: Key, recv_buffer_size: int = RECV_BUFFER_SIZE
     ) -> AsyncIterator[Record[T] | ResponseAcq]:
         """Yields the records of the box one by one, and finally a ResponseAcq with the outcome."""
         return items_async(stream_async(self._iterated(key_min, key_max, recv_buffer_size), perform_async))

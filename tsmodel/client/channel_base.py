@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import numpy as np
 
@@ -30,9 +30,12 @@ from tsmodel.wire.events import Refusal
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["ChannelBase", "GetOutcome"]
+__all__ = ["RECV_BUFFER_SIZE", "ChannelBase", "GetOutcome"]
 
 T = TypeVar("T")
+
+RECV_BUFFER_SIZE: Final = 65536
+"""Default of `recv_buffer_size`, as in the official client."""
 
 _STATUSES: tuple[tuple[type[Exception], ResponseStatus], ...] = (
     (DecodeError, ResponseStatus.UNPARSEABLE_ENTITY),

@@ -23,8 +23,8 @@ from tsmodel.frames import library
 from tsmodel.layout import Layout, LayoutField
 from tsmodel.layout.message_layout import MessageLayout
 from tsmodel.layout.placing import Slot
-from tsmodel.model.field import FieldOptions
 from tsmodel.model.meta import schema_of
+from tsmodel.model.model_schema import SchemaMember
 from tsmodel.types.kinds import (
     BitField,
     Bitmap,
@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["described", "source_of"]
 
 
-Said: TypeAlias = Mapping[str, FieldOptions]
-"""Arguments of `field()`, by field."""
+Members: TypeAlias = Mapping[str, SchemaMember]
 
 
 def described(model: type[Any]) -> Structure:
@@ -69,7 +68,7 @@ def described(model: type[Any]) -> Structure:
 
 
 def _structure(name: str, layout: Layout, kind: type[Any]) -> Structure:
-    said = {spec.name: spec.options for spec in schema_of(kind).fields}
+    members = schema_of(kind).members
     steps: list[Step] = [] if layout.version is None else [Version(layout.version)]
     fields = {field.slot: field for field in layout.fields}
     for part in layout.parts:
@@ -79,27 +78,27 @@ def _structure(name: str, layout: Layout, kind: type[Any]) -> Structure:
             if part.codec is None:
                 steps.append(Bitmap(layout.bitmap, sum(field.bit is not None for field in layout.fields)))
             elif part.codec.bits is not None:
-                steps.append(_unit([field for field in layout.fields if field.slot == part.name], said))
+                steps.append(_unit([field for field in layout.fields if field.slot == part.name], members))
             else:
-                steps.append(_field(name, fields[part.name], said))
+                steps.append(_field(name, fields[part.name], members))
         else:
-            steps.append(_field(name, part, said))
+            steps.append(_field(name, part, members))
     if layout.tail:
         steps.append(Gap(layout.tail))
     return Structure(name, tuple(steps), layout.size)
 
 
-def _unit(fields: list[LayoutField], said: Said) -> BitUnit:
-    members = []
+def _unit(fields: list[LayoutField], members: Members) -> BitUnit:
+    parts = []
     for field in fields:
-        options = said[field.name]
-        members.append(BitField(field.name, field.fixed.bits or 0, field.fixed.shift, options.unit, options.doc))
+        options = members[field.name].options
+        parts.append(BitField(field.name, field.fixed.bits or 0, field.fixed.shift, options.unit, options.doc))
     unit = fields[0].fixed.declared(_struct)
     assert isinstance(unit, Number)
-    return BitUnit(unit.scalar, unit.byte_order, tuple(members))
+    return BitUnit(unit.scalar, unit.byte_order, tuple(parts))
 
 
-def _field(model: str, field: LayoutField, said: Said) -> FieldStep:
+def _field(model: str, field: LayoutField, members: Members) -> FieldStep:
     item, null = field.item, None
     kind = item.declared(_struct)
     if item.is_nullable:
@@ -111,7 +110,7 @@ def _field(model: str, field: LayoutField, said: Said) -> FieldStep:
             )
         zero: Any = item.as_fixed.zero  # as it is read: rounded to the width of the float
         null = int(zero) if isinstance(zero, bool) else zero
-    options = said[field.name]
+    options = members[field.name].options
     return FieldStep(field.name, kind, item.size, field.bit, null, options.unit, options.doc)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from tsmodel.errors import ConversionError, EncodeError
+from tsmodel.errors import ConversionError
 from tsmodel.interop.files import conversion_error
 from tsmodel.interop.structures import structure_of
 from tsmodel.types import SCHEMA
@@ -61,11 +61,8 @@ def register(converter: BaseConverter, *, times: Times = "iso", binary: Binary =
             raise _validation_error(model, error, data) from None
 
     def unstructure(value: Any) -> Any:
-        try:
-            return structure_of(type(value), spelling).dump(value)
-        except FieldFault as fault:
-            name = type(value).__name__
-            raise EncodeError(f"{name}.{fault.field}: {fault.why}", field=fault.field.partition(".")[0]) from fault
+        kind: Any = type(value)
+        return structure_of(kind, spelling).to_plain(value)
 
     converter.register_structure_hook_func(_is_model, structure)
     converter.register_unstructure_hook_func(_is_model, unstructure)
@@ -101,7 +98,7 @@ _JSON: Final = Spelling(shortest=True)
 _STEP: Final = re.compile(r"[^.\[\]]+")
 
 
-def core_schema_of(model: type[Any]) -> CoreSchema:
+def core_schema_of(model: Any) -> CoreSchema:
     """Returns the pydantic schema of a model or structure. It accepts objects, and mappings like `from_dict`."""
     from pydantic_core import PydanticSerializationError, ValidationError, core_schema
 

@@ -15,47 +15,24 @@ Rules kept here:
 from __future__ import annotations
 
 import csv
-import datetime as dt
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 import numpy as np
 
 from tsmodel.errors import ConversionFault
-from tsmodel.interop.csv_times import Ambiguous, CellReaders, Mark
-from tsmodel.interop.files import (
-    Collector,
-    ErrorHandling,
-    Source,
-    TextSource,
-    conversion_error,
-    csv_reader,
-    reason_of,
-    text_source,
-)
-from tsmodel.interop.structures import (
-    CellSource,
-    ConstantSource,
-    DefaultSource,
-    Faults,
-    Member,
-    NestedSource,
-    Structure,
-    ValueSource,
-    objects,
-    structure_of,
-    unknown_name,
-)
+from tsmodel.interop.csv_times import CellReaders
+from tsmodel.interop.files import Collector, conversion_error, csv_reader, lines_of, opened, reason_of
+from tsmodel.interop.files import Source as File
+from tsmodel.interop.structures import Columns, Faults, Member, Source, Structure, spread
 from tsmodel.types.scalars import shown
-from tsmodel.types.text_facet import Binary, Conversion, ConversionFaults, Spelling, Unknown, joined
+from tsmodel.types.text_facet import ConversionFaults, joined
 
-__all__ = ["ColumnNames", "CsvFormat", "csv_names", "from_row", "load_csv", "nested_structure"]
-
-T = TypeVar("T")
+__all__ = ["ColumnNames", "csv_form", "csv_names", "read_csv", "row_object"]
 
 
 _LINES: Final = 512
@@ -65,36 +42,20 @@ _BLOCK: Final = 32_768
 """Characters per block; about as many."""
 
 
-@attrs.frozen
-class CsvFormat:
-    """The format of a CSV file.
-
-    Attributes:
-        delimiter: delimiter of cells; None for that of the dialect.
-        dialect: a dialect of the csv module.
-        null: the cell that means null.
-        encoding: encoding of the file.
+def csv_form(delimiter: str | None, dialect: str | csv.Dialect | type[csv.Dialect]) -> dict[str, Any]:
+    """Returns arguments for the csv module; `delimiter` of None is that of the dialect. Misplaced quotes are errors.
 
     Raises:
         ValueError: if the csv module does not accept the format.
     """
-
-    delimiter: str | None = None
-    dialect: str | csv.Dialect | type[csv.Dialect] = "excel"
-    null: str = ""
-    encoding: str = "utf-8"
-
-    def __attrs_post_init__(self) -> None:
-        try:
-            csv_reader((), **self.arguments)
-        except (TypeError, csv.Error) as error:
-            raise ValueError(f"delimiter={self.delimiter!r}, dialect={self.dialect!r}: {error}") from error
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Arguments for the csv module. Misplaced quotes are errors."""
-        given = {} if self.delimiter is None else {"delimiter": self.delimiter}
-        return {"dialect": self.dialect, "strict": True, **given}
+    form: dict[str, Any] = {"dialect": dialect, "strict": True}
+    if delimiter is not None:
+        form["delimiter"] = delimiter
+    try:
+        csv_reader((), **form)
+    except (TypeError, csv.Error) as error:
+        raise ValueError(f"delimiter={delimiter!r}, dialect={dialect!r}: {error}") from error
+    return form
 
 
 class Unreadable(ValueError):  # noqa: N818 - it becomes an error
@@ -125,11 +86,6 @@ class LineBatch:
     before: int
     lines: list[list[str]] | None = None
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether all lines have as many cells as the header."""
-        return self.lines is None
-
     def numbered(self) -> Iterator[tuple[int, list[str]]]:
         """The number and cells of each line; the number of the first line if cells contain line breaks."""
         number = self.before + 1
@@ -142,15 +98,16 @@ class Cells:
     """Reads the cells of a file: first the `header`, if there is one, then `batches`.
 
     Args:
-        source: text of the file.
-        form: format of the file.
+        file: an open file, or lines.
+        form: arguments for the csv module.
     """
 
-    def __init__(self, source: TextSource, form: CsvFormat) -> None:
-        self._source = source
+    def __init__(self, file: Iterable[str], form: Mapping[str, Any]) -> None:
+        self._lines = lines_of(file)
+        self._read_text: Callable[[int], str] | None = getattr(file, "read", None)
         self._form = form
         self._base = 0
-        self._reader: Any = csv_reader(source.lines(), **form.arguments)
+        self._reader: Any = csv_reader(self._lines, **form)
 
     @property
     def line(self) -> int:
@@ -164,7 +121,7 @@ class Cells:
             Unreadable: if they are not in the encoding of the file.
         """
         try:
-            self._base = sum(1 for _ in islice(self._source.lines(), count))
+            self._base = sum(1 for _ in islice(self._lines, count))
         except UnicodeError as error:
             raise self._unreadable(error) from error
 
@@ -188,29 +145,32 @@ class Cells:
         Raises:
             Unreadable: after the last readable line.
         """
-        cut = _cutter(self._reader.dialect, width) if self._source.has_blocks else None
+        cut = None if self._read_text is None else _cutter(self._reader.dialect, width)
         while cut is not None:
             try:
-                block = self._source.block(_BLOCK)
+                block = self._block()
             except UnicodeError as error:
                 raise self._unreadable(error) from error
             if not block:
                 return
             before = self.line
-            columns = cut(block)
-            if columns is not None:
-                count = len(columns[0])
-                self._base += count
-                yield LineBatch(columns, count, before)
+            if (columns := cut(block)) is not None:
+                self._base += len(columns[0])
+                yield LineBatch(columns, len(columns[0]), before)
                 continue
             rest: Iterable[str] = io.StringIO(block, newline="")
             if self._reader.dialect.quotechar in block:
                 cut = None  # a quoted cell may continue in the next block
-                rest = chain(rest, self._source.lines())
-            self._base = before
-            self._reader = csv_reader(rest, **self._form.arguments)
+                rest = chain(rest, self._lines)
+            self._base, self._reader = before, csv_reader(rest, **self._form)
             yield from self._read(width)
         yield from self._read(width)
+
+    def _block(self) -> str:
+        """The next whole lines, about `_BLOCK` characters."""
+        assert self._read_text is not None
+        block = next(self._lines, "") + self._read_text(_BLOCK)
+        return block if block.endswith("\n") else block + next(self._lines, "")
 
     def _read(self, width: int) -> Iterator[LineBatch]:
         """Reads the rest with the csv module."""
@@ -228,7 +188,7 @@ class Cells:
                 fit = rows if is_whole else [row for row in rows if len(row) == width]
                 yield LineBatch(list(zip(*fit, strict=True)) or [()] * width, len(fit), before, None if is_whole else rows)
             elif failure is None:
-                self._base, self._reader = self.line, csv_reader((), **self._form.arguments)
+                self._base, self._reader = self.line, csv_reader((), **self._form)
                 return
         raise self._unreadable(failure) from failure
 
@@ -240,7 +200,7 @@ class Cells:
         return Unreadable(f"it is not CSV: {error}", max(self.line, 1))
 
 
-def _cutter(dialect: Any, width: int) -> Any:
+def _cutter(dialect: Any, width: int) -> Callable[[str], list[list[str]] | None] | None:
     """Returns a function that splits a block of whole lines into columns, or returns None if they are irregular; returns
     None for a dialect that needs the csv module."""
     delimiter: str = dialect.delimiter
@@ -275,16 +235,10 @@ def _cutter(dialect: Any, width: int) -> Any:
 ColumnNames = Mapping[str, str | None]
 
 
-def nested_structure(conversion: Conversion) -> Structure | None:
-    """The structure of a nested field; None for any other field."""
-    return conversion.structure
-
-
 def leaves(structure: Structure, prefix: str = "") -> Iterator[tuple[str, Member]]:
     """The fields that become columns, with their paths."""
     for member in structure.members:
-        inner = nested_structure(member.conversion)
-        path = joined(prefix, member.name)
+        path, inner = joined(prefix, member.name), member.conversion.structure
         if inner is None:
             yield path, member
         else:
@@ -304,7 +258,7 @@ def csv_names(structure: Structure, columns: ColumnNames | None = None) -> list[
     names = []
     for path, member in leaves(structure):
         head, _, last = path.rpartition(".")
-        also = joined(head, member.component or last)
+        also = joined(head, member.declared.component or last)
         names.append(own.pop(path, own.pop(also, path)))
     if own:
         raise ValueError(f"columns={{…: {next(iter(own))!r}}} is not a column of {structure.name}")
@@ -312,22 +266,111 @@ def csv_names(structure: Structure, columns: ColumnNames | None = None) -> list[
 
 
 @attrs.frozen
-class Plan:
-    """How cells of a line become an object.
+class CellSource:
+    """A column of cells.
 
     Attributes:
-        structure: the model.
-        header: names of the columns.
-        sources: one per member, in order.
+        member: the member.
+        at: number of the column.
+        column: name of the column in the file.
+        nulls: cells that mean null.
+        reader: translates a cell into the spelling that the field accepts; None if it needs no translation.
     """
 
-    structure: Structure
-    header: tuple[str, ...]
-    sources: tuple[ValueSource, ...]
+    member: Member
+    at: int
+    column: str
+    nulls: frozenset[str]
+    reader: Callable[[str], str] | None = None
 
-    @classmethod
-    def of(
-        cls,
+    def __call__(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
+        """See `Source`."""
+        cells, conversion = columns[self.at], self.member.conversion
+        if not conversion.nullable or self.nulls.isdisjoint(cells):
+            return self._converted(cells)
+        places = [place for place, cell in enumerate(cells) if cell not in self.nulls]
+        found, faults = self._converted([cells[place] for place in places])
+        return spread(found, places, count, conversion.absent), {places[at]: each for at, each in faults.items()}
+
+    def _converted(self, cells: Sequence[str]) -> tuple[list[Any], Faults]:
+        conversion = self.member.conversion
+        if len(cells) > 1 and conversion.shareable and cells.count(cells[0]) == len(cells):
+            value, faults = self._converted(cells[:1])  # a constant column, as ids often are
+            return value * len(cells), {place: each for each in faults.values() for place in range(len(cells))}
+        parse, parse_column, reader = conversion.parse, conversion.parse_column, self.reader
+        if reader is not None:
+            values, faults = self.member.values(
+                cells, lambda text: parse(reader(text)), lambda texts: parse_column(list(map(reader, texts)))
+            )
+        else:
+            values, faults = self.member.values(cells, parse, parse_column)
+        return values, {place: tuple(map(self._located, each)) for place, each in faults.items()}
+
+    def _located(self, fault: ConversionFault) -> ConversionFault:
+        why = fault.why
+        if fault.value == "":
+            why = "the cell is empty, but the field requires a value; a default applies only if the column is missing"
+        return fault._replace(why=why, column=self.column)
+
+
+@attrs.frozen
+class NestedSource:
+    """Columns for the fields of a structure.
+
+    Attributes:
+        member: the structure in the model.
+        structure: its fields and their conversions.
+        sources: their sources, in order.
+        used: numbers of the columns.
+        nulls: cells that mean null. A nullable structure is null if all of its cells are.
+    """
+
+    member: Member
+    structure: Structure
+    sources: Sequence[Source]
+    used: Sequence[int]
+    nulls: frozenset[str]
+
+    def __call__(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
+        """See `Source`."""
+        if not self.member.conversion.nullable or not self.used:
+            return self._present(columns, count)
+        cells = zip(*(columns[each] for each in self.used), strict=True)
+        places = [place for place, row in enumerate(cells) if not self.nulls.issuperset(row)]
+        part = {each: [columns[each][place] for place in places] for each in self.used}
+        found, faults = self._present(part, len(places))
+        return spread(found, places, count, None), {places[at]: each for at, each in faults.items()}
+
+    def _present(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
+        values, faults = self.structure.objects(self.sources, columns, count)
+        for place, value in enumerate(values):
+            if place in faults:
+                faults[place] = tuple(each._replace(path=joined(self.member.name, each.path)) for each in faults[place])
+                continue
+            try:
+                self.member.check(value)
+            except ConversionFaults as error:
+                faults[place] = error.faults
+        return values, faults
+
+
+class Plan:
+    """How the cells of a line become an object: `sources` has one source per member, in order.
+
+    Args:
+        structure: the model.
+        header: names of the columns.
+        columns: paths of fields for columns with other names; None for columns to ignore.
+        constants: data for fields without a column, by path.
+        null: the cell or cells that mean null.
+        readers: translate cells.
+
+    Raises:
+        ConversionFaults: with all faults.
+    """
+
+    def __init__(
+        self,
         structure: Structure,
         header: Sequence[str],
         *,
@@ -335,91 +378,63 @@ class Plan:
         constants: Mapping[str, object] | None = None,
         null: str | Collection[str] = "",
         readers: CellReaders | None = None,
-    ) -> Plan:
-        """Makes the plan for a header.
-
-        Args:
-            structure: the model.
-            header: the names of the columns.
-            columns: paths of fields for columns with other names; None for columns to ignore.
-            constants: data for fields without a column, by path.
-            null: the cell or cells that mean null.
-            readers: translate cells.
-
-        Raises:
-            ConversionFaults: with all faults.
-        """
-        nulls = frozenset([null] if isinstance(null, str) else null)
-        planner = _Planner(structure, header, columns or {}, constants or {}, nulls, readers or CellReaders())
-        sources = planner.sources(structure, "")
-        if planner.faults:
-            raise ConversionFaults(planner.faults)
-        return cls(structure, tuple(header), tuple(sources))
-
-
-class _Planner:
-    def __init__(
-        self,
-        structure: Structure,
-        header: Sequence[str],
-        columns: ColumnNames,
-        constants: Mapping[str, object],
-        nulls: frozenset[str],
-        readers: CellReaders,
     ) -> None:
-        self.faults: list[ConversionFault] = []
-        self._structure = structure
-        self._header = header
-        self._nulls = nulls
-        self._readers = readers
+        self.structure = structure
+        self.header = header
+        self._nulls = frozenset([null] if isinstance(null, str) else null)
+        self._readers = readers or CellReaders()
+        self._faults: list[ConversionFault] = []
         self._given: dict[str, int | None] = {}  # number of the column by path; None for a constant
         self._constants: dict[str, object] = {}
+        columns = columns or {}
         named = {name: target for name, target in columns.items() if target is not None}
-        for name, path_of in {**dict.fromkeys(readers.columns, ""), **named}.items():
+        for name, path_of in {**dict.fromkeys(self._readers.columns, ""), **named}.items():
             if name not in header:
-                self._fault(
-                    f"the file does not have this column; its columns are {', '.join(map(repr, header))}", path_of, name
-                )
+                why = f"the file does not have this column; its columns are {', '.join(map(repr, header))}"
+                self._fault(why, path_of, name)
         for at, name in enumerate(header):
             target = columns.get(name, name)
             if target is not None and (path := self._path(target, name)) is not None:
                 self._give(path, at, name)
-        for target, data in constants.items():
+        for target, data in (constants or {}).items():
             if (path := self._path(target, None)) is not None:
                 self._give(path, None, None)
                 self._constants[path] = data
+        self.sources = self._sources(structure, "")
+        if self._faults:
+            raise ConversionFaults(self._faults)
 
     def _fault(self, why: str, path: str, column: str | None) -> None:
-        self.faults.append(ConversionFault(why, path, None, None, column))
+        self._faults.append(ConversionFault(why, path, None, None, column))
 
     def _path(self, target: str, column: str | None) -> str | None:
         """The path in terms of the model's own names."""
-        structure: Structure | None = self._structure
+        structure: Structure | None = self.structure
         path = ""
         for name in target.split("."):
             member = structure.by_name.get(name) if structure is not None else None
             if member is None:
-                if column is None or self._structure.spelling.unknown == "error" or target != column:
-                    why = unknown_name(name, structure, path) if structure else f"{path} has no fields"
+                if column is None or self.structure.spelling.unknown == "error" or target != column:
+                    why = structure.unknown_name(name, path) if structure else f"{path} has no fields"
                     self._fault(why, "" if target == column else target, column)
                 return None
             path = joined(path, member.name)
-            structure = nested_structure(member.conversion)
+            structure = member.conversion.structure
         return path
 
     def _give(self, path: str, at: int | None, column: str | None) -> None:
         if path in self._given:
             known = self._given[path]
-            first = "a constant" if known is None else f"column {self._header[known]!r}"
+            first = "a constant" if known is None else f"column {self.header[known]!r}"
             self._fault(f"is given twice: by {first} already", path, column)
         self._given[path] = at
 
-    def sources(self, structure: Structure, prefix: str) -> list[ValueSource]:
+    def _sources(self, structure: Structure, prefix: str) -> list[Source]:
         """Makes a source for each member; a member without one is a fault."""
         return [source for member in structure.members if (source := self._source(member, prefix)) is not None]
 
-    def _source(self, member: Member, prefix: str) -> ValueSource | None:
-        path = joined(prefix, member.name)
+    def _source(self, member: Member, prefix: str) -> Source | None:
+        path, inner = joined(prefix, member.name), member.conversion.structure
         within = [given for given in self._given if given.startswith(f"{path}.")]
         if path in self._given:
             for other in within:
@@ -427,66 +442,65 @@ class _Planner:
             at = self._given[path]
             if at is None:
                 return self._constant(member, path)
-            reader = self._readers.of(self._header[at], member.conversion)
-            return CellSource(member, at, self._header[at], self._nulls, reader)
-        inner = nested_structure(member.conversion)
+            reader = self._readers.of(self.header[at], member.conversion)
+            return CellSource(member, at, self.header[at], self._nulls, reader)
         if inner is not None and within:
-            sources = self.sources(inner, path)
-            return NestedSource(member, inner, sources, self._nulls)
+            used = [at for each in within if (at := self._given[each]) is not None]
+            return NestedSource(member, inner, self._sources(inner, path), used, self._nulls)
         if member.has_default:
-            return DefaultSource(member)
+            return lambda _, count: (member.defaults(count), {})
         names = path if inner is None else f"{path}, or columns {', '.join(each for each, _ in leaves(inner, path))}"
         self._fault(f"there is no column {names}, and it has no default", path, None)
         return None
 
-    def _constant(self, member: Member, path: str) -> ValueSource | None:
-        data: Any = self._constants[path]
+    def _constant(self, member: Member, path: str) -> Source | None:
+        data, load = self._constants[path], member.conversion.load
         try:
-            member.value(data, member.conversion.load)
+            value = member.value(data, load)
         except ConversionFaults as error:
             head = path.rpartition(".")[0]
-            self.faults += [fault._replace(path=joined(head, fault.path)) for fault in error.faults]
+            self._faults += [fault._replace(path=joined(head, fault.path)) for fault in error.faults]
             return None
-        return ConstantSource(member, data)
+        if member.conversion.shareable:
+            return lambda _, count: ([value] * count, {})
+        return lambda _, count: ([load(data) for _ in range(count)], {})
 
 
 def read_csv(
     structure: Structure,
-    source: Source,
-    form: CsvFormat,
+    file: File,
+    form: Mapping[str, Any],
     collector: Collector,
+    readers: CellReaders,
     *,
-    columns: ColumnNames | None = None,
-    constants: Mapping[str, object] | None = None,
-    names: Sequence[str] | None = None,
-    null: str | Collection[str] = "",
-    readers: CellReaders | None = None,
-    join: Mapping[str, Sequence[str]] | None = None,
-    skip_lines: int = 0,
+    columns: ColumnNames | None,
+    constants: Mapping[str, object] | None,
+    names: Sequence[str] | None,
+    null: str | Collection[str],
+    encoding: str,
+    join: Mapping[str, Sequence[str]],
+    skip_lines: int,
 ) -> Iterator[Iterable[Any]]:
     """Yields the objects of a CSV file in batches.
 
     Args:
         structure: the model.
-        source: the file.
-        form: format of the file.
+        file: the file.
+        form: arguments for the csv module.
         collector: collects the faults.
-        columns, constants: see `Plan.of`.
-        names: names of the columns of a file without a header.
-        null, readers: see `Plan.of`.
-        join: columns that are made by joining others with a space.
-        skip_lines: number of lines to skip before the header.
+        readers: translate cells.
+        columns, constants, names, null, encoding, join, skip_lines: as for `TSModel.load_csv`.
 
     Raises:
         ConversionError: at once if the header does not match the model; otherwise see `Collector`.
     """
-    with text_source(source, form.encoding) as text:
+    with opened(file, "r", encoding) as text:
         cells = Cells(text, form)
         header = _header(cells, structure, skip_lines, names)
         try:
-            parts = _parts(header, join or {})
-            left_out = dict.fromkeys((part for each in (join or {}).values() for part in each), None)
-            plan = Plan.of(
+            parts = _parts(header, join)
+            left_out = dict.fromkeys(chain.from_iterable(join.values()))
+            plan = Plan(
                 structure,
                 [*header, *parts],
                 columns={**left_out, **(columns or {})},
@@ -523,19 +537,12 @@ def _parts(names: Sequence[str], join: Mapping[str, Sequence[str]]) -> dict[str,
     Raises:
         ConversionFaults: if a column is missing, or the new name is taken.
     """
-    faults = []
+    taken, missing = "is a column of the file, and join= makes another one with this name", []
     for name, parts in join.items():
-        if name in names:
-            faults.append(
-                ConversionFault("is a column of the file, and join= makes another one with this name", "", None, None, name)
-            )
-        faults += [
-            ConversionFault("join= names it, but the file does not have this column", "", None, None, part)
-            for part in parts
-            if part not in names
-        ]
-    if faults:
-        raise ConversionFaults(faults)
+        missing += [(name, taken)] if name in names else []
+        missing += [(part, "join= names it, but the file does not have this column") for part in parts if part not in names]
+    if missing:
+        raise ConversionFaults([ConversionFault(why, "", None, None, name) for name, why in missing])
     return {name: [names.index(part) for part in parts] for name, parts in join.items()}
 
 
@@ -545,8 +552,8 @@ def _objects(plan: Plan, cells: Cells, collector: Collector, parts: list[list[in
         columns = dict(enumerate(batch.columns))
         for at, places in enumerate(parts, width):
             columns[at] = list(map(" ".join, zip(*(columns[place] for place in places), strict=True)))
-        made, faults = objects(plan.structure, plan.sources, columns, batch.count)
-        if faults or not batch.is_whole:
+        made, faults = plan.structure.objects(plan.sources, columns, batch.count)
+        if faults or batch.lines is not None:
             yield _left(plan.header[:width], batch, made, faults, collector)
         elif not collector.has_ended:
             yield made
@@ -571,94 +578,22 @@ def _left(
         place += 1
 
 
-def load_csv(
-    model: type[T],
-    source: Source,
-    *,
-    columns: ColumnNames | None,
-    constants: Mapping[str, object] | None,
-    names: Sequence[str] | None,
-    delimiter: str | None,
-    dialect: str | csv.Dialect | type[csv.Dialect],
-    decimal: Mark | Mapping[str, Mark],
-    null: str | Collection[str],
-    encoding: str,
-    binary: Binary,
-    unknown: Unknown,
-    errors: ErrorHandling,
-    max_errors: int | None,
-    tz: str | dt.tzinfo | None,
-    ambiguous: Ambiguous,
-    time_format: str | Mapping[str, str] | None,
-    join: Mapping[str, Sequence[str]] | None,
-    skip_lines: int,
-) -> Iterator[T]:
-    """See `TSModel.load_csv`."""
-    by_column = decimal if isinstance(decimal, Mapping) else None
-    readers = CellReaders(tz, ambiguous, time_format, by_column)
-    mark: Mark = "." if isinstance(decimal, Mapping) else decimal
-    structure = structure_of(model, Spelling(binary=binary, decimal=mark, unknown=unknown))
-    if type(skip_lines) is not int or skip_lines < 0:
-        raise ValueError(f"skip_lines={skip_lines!r}; expected a non-negative int")
-    batches = read_csv(
-        structure,
-        source,
-        CsvFormat(delimiter, dialect, encoding=encoding),
-        Collector(model.__name__, errors, max_errors),
-        columns=columns,
-        constants=constants,
-        names=names,
-        null=null,
-        readers=readers,
-        join=join,
-        skip_lines=skip_lines,
-    )
-    return chain.from_iterable(batches)
-
-
-def from_row(
-    model: type[T],
-    row: Mapping[str, str] | Sequence[str],
-    *,
-    names: Sequence[str] | None,
-    columns: ColumnNames | None,
-    decimal: Mark,
-    null: str,
-    binary: Binary,
-    unknown: Unknown,
-) -> T:
-    """See `TSModel.from_row`."""
-    structure = structure_of(model, Spelling(binary=binary, decimal=decimal, unknown=unknown))
-    made: T = row_object(structure, row, names=names, columns=columns, null=null)
-    return made
-
-
 @lru_cache(maxsize=64)
 def _row_plan(
     structure: Structure, header: tuple[str, ...], columns: tuple[tuple[str, str | None], ...], null: str
 ) -> Plan:
-    return Plan.of(structure, header, columns=dict(columns), null=null)
+    return Plan(structure, header, columns=dict(columns), null=null)
 
 
 def row_object(
     structure: Structure,
     row: Mapping[str, str] | Sequence[str],
     *,
-    names: Sequence[str] | None = None,
-    columns: ColumnNames | None = None,
-    null: str = "",
+    names: Sequence[str] | None,
+    columns: ColumnNames | None,
+    null: str,
 ) -> Any:
-    """Makes the object of one line.
-
-    Args:
-        structure: the model.
-        row: its cells by column, or in order.
-        names: names of the columns, for cells in order; by default those that `dump_csv` writes.
-        columns, null: see `Plan.of`.
-
-    Raises:
-        ConversionError: if the line does not match the model.
-    """
+    """Makes the object of one line; see `TSModel.from_row`."""
     if isinstance(row, Mapping):
         header, cells = list(row), list[object](row.values())
     else:
@@ -673,7 +608,7 @@ def row_object(
                 what = f"{shown(cell)} ({type(cell).__name__}) is not the text of a cell"
                 raise ConversionFaults([ConversionFault(what, name, cell)])
         plan = _row_plan(structure, tuple(header), tuple((columns or {}).items()), null)
-        (made,), faults = objects(structure, plan.sources, {at: (cell,) for at, cell in enumerate(cells)}, 1)
+        (made,), faults = structure.objects(plan.sources, {at: (cell,) for at, cell in enumerate(cells)}, 1)
     except ConversionFaults as error:
         raise conversion_error(structure.name, error.faults, record=row) from None
     if faults:

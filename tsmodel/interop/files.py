@@ -25,12 +25,11 @@ __all__ = [
     "ErrorHandling",
     "Source",
     "Target",
-    "TextSource",
     "conversion_error",
     "csv_reader",
+    "lines_of",
+    "opened",
     "reason_of",
-    "text_source",
-    "text_target",
 ]
 
 
@@ -154,76 +153,24 @@ Target: TypeAlias = str | os.PathLike[str] | IO[str] | IO[bytes]
 """Where to write: a path, or a file open for text or bytes."""
 
 
-class TextSource:
-    """Text to read by lines, with their line ends, or by blocks of whole lines. Skips a byte order mark.
-
-    Args:
-        opened: a file open for text, or lines.
-    """
-
-    def __init__(self, opened: Iterable[str]) -> None:
-        lines = iter(opened)
-        # The codec "utf-8-sig" would skip the mark, too, but takes twice as long for every line.
-        self._lines = chain(map(_without_mark, islice(lines, 1)), lines)
-        self._read = getattr(opened, "read", None)
-
-    def lines(self) -> Iterator[str]:
-        """The remaining lines."""
-        return self._lines
-
-    @property
-    def has_blocks(self) -> bool:
-        """Whether it can be read by blocks."""
-        return self._read is not None
-
-    def block(self, characters: int) -> str:
-        """The next whole lines, about this many characters; only if `has_blocks`."""
-        assert self._read is not None
-        block: str = next(self._lines, "") + self._read(characters)
-        return block if block.endswith("\n") else block + next(self._lines, "")
-
-
 @contextmanager
-def text_source(source: Source, encoding: str) -> Iterator[TextSource]:
-    """Opens a source as text. Closes only what it opened."""
-    with _opened(source, encoding) as opened:
-        yield TextSource(opened)
-
-
-def _without_mark(line: str) -> str:
-    return line.removeprefix("\ufeff") if isinstance(line, str) else line
-
-
-@contextmanager
-def _opened(source: Source, encoding: str) -> Iterator[Iterable[str]]:
-    if isinstance(source, (str, os.PathLike)):
-        with Path(source).open(encoding=encoding, newline="") as file:
-            yield file
-    elif _is_binary(source):
-        wrapper = io.TextIOWrapper(cast("IO[bytes]", source), encoding=encoding, newline="")
+def opened(file: Any, mode: Literal["r", "w"], encoding: str) -> Iterator[Any]:
+    """Opens a source or target as text, without translating line ends. Closes only what it opened."""
+    if isinstance(file, (str, os.PathLike)):
+        with Path(file).open(mode, encoding=encoding, newline="") as text:
+            yield text
+    elif isinstance(file, (io.RawIOBase, io.BufferedIOBase)) or "b" in str(getattr(file, "mode", "")):
+        wrapper = io.TextIOWrapper(cast("IO[bytes]", file), encoding=encoding, newline="")
         try:
             yield wrapper
         finally:
             wrapper.detach()
     else:
-        yield cast("Iterable[str]", source)
+        yield file
 
 
-@contextmanager
-def text_target(target: Target, encoding: str) -> Iterator[IO[str]]:
-    """Opens a target for text, without translating line ends. Closes only what it opened."""
-    if isinstance(target, (str, os.PathLike)):
-        with Path(target).open("w", encoding=encoding, newline="") as file:
-            yield file
-    elif _is_binary(target):
-        wrapper = io.TextIOWrapper(cast("IO[bytes]", target), encoding=encoding, newline="")
-        try:
-            yield wrapper
-        finally:
-            wrapper.detach()
-    else:
-        yield cast("IO[str]", target)
-
-
-def _is_binary(file: object) -> bool:
-    return isinstance(file, (io.RawIOBase, io.BufferedIOBase)) or "b" in str(getattr(file, "mode", ""))
+def lines_of(text: Iterable[str]) -> Iterator[str]:
+    """The lines of an open file, with their ends, without a byte order mark."""
+    lines = iter(text)
+    # The codec "utf-8-sig" would skip the mark, too, but takes twice as long for every line.
+    return chain((line.removeprefix("\ufeff") if isinstance(line, str) else line for line in islice(lines, 1)), lines)

@@ -12,51 +12,48 @@ Rules kept here:
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property, lru_cache, partial
 from itertools import starmap
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from tsmodel.errors import ConversionFault, EncodeError, QueryError, SchemaError
+from tsmodel.interop.files import conversion_error
 from tsmodel.keys import LIMITS
-from tsmodel.layout import KEY_CODECS, Constraints
-from tsmodel.layout.constraints import Bounds
+from tsmodel.layout import Constraints
 from tsmodel.layout.message_layout import MessageLayout
-from tsmodel.model.field import FieldOptions
+from tsmodel.model.model_schema import SchemaMember
 from tsmodel.types import SCHEMA
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.integers import IntConversion
 from tsmodel.types.scalars import shown
-from tsmodel.types.text_facet import Conversion, ConversionFaults, Spelling, faults_of, joined, with_floats
+from tsmodel.types.text_facet import Conversion, ConversionFaults, Spelling, faults_of, joined, json_decoder, with_floats
 from tsmodel.types.times import TimeConversion
 
 __all__ = [
-    "MISSING",
-    "CellSource",
-    "ConstantSource",
-    "DataSource",
-    "DefaultSource",
+    "Columns",
     "Faults",
     "Member",
-    "NestedSource",
     "Refused",
+    "Source",
     "Structure",
-    "ValueSource",
     "converted",
-    "members_of",
-    "objects",
-    "refusal",
+    "spread",
     "structure_of",
-    "unknown_name",
+    "written",
 ]
 
+Faults: TypeAlias = dict[int, tuple[ConversionFault, ...]]
+"""Faults by the index of the record."""
 
-MISSING: Any = type("Missing", (), {"__repr__": lambda _: "nothing"})()
-"""Marks missing data."""
+Columns: TypeAlias = Mapping[Any, Sequence[Any]]
+"""Columns of data, by number or name."""
+
+Source: TypeAlias = Callable[[Columns, int], tuple[list[Any], Faults]]
+"""Given columns and the number of records, returns the values of one member, one per record, and the faults."""
 
 
 class AcqConversion(TimeConversion):
@@ -85,50 +82,31 @@ class Member:
     """A member of a model: a key component or a field.
 
     Args:
-        name: its name in the model.
+        declared: its declaration.
         conversion: the text forms of its values.
-        default: its options, which include the default.
-        constraints: the constraints on its values.
-        fixed: the only value that it may have; None for any.
-        component: name of the key component; None for a field.
         fault: another check of converted values; returns what is wrong, or None.
-        doc, unit: description and unit of measure.
     """
 
     def __init__(
-        self,
-        name: str,
-        conversion: Conversion,
-        default: FieldOptions,
-        constraints: Constraints,
-        *,
-        fixed: int | None = None,
-        component: str | None = None,
-        fault: Callable[[Any], FieldFault | None] | None = None,
+        self, declared: SchemaMember, conversion: Conversion, fault: Callable[[Any], FieldFault | None] | None = None
     ) -> None:
-        self.name = name
+        self.name = declared.name
+        self.declared = declared
         self.conversion = conversion
-        self.constraints = constraints
-        self.component = component
-        self.doc, self.unit = default.doc, default.unit
-        self._fixed = fixed
+        self.has_default = declared.options.factory is not None
+        self._fixed = declared.fixed
         self._fault = fault
-        self._default = default
+        self._constraints = declared.constraints or None
         codec = conversion.codec
-        self._bounds: Bounds | None = constraints.bounds(codec) if constraints and codec.is_plain else None
-
-    @property
-    def has_default(self) -> bool:
-        """Whether it may be missing from the data."""
-        return self._default.factory is not None
+        self._bounds = self._constraints.bounds(codec) if self._constraints and codec.is_plain else None
 
     def defaults(self, count: int) -> list[Any]:
         """Returns `count` defaults; separate objects if they are mutable."""
-        factory = self._default.factory
-        assert factory is not None
-        if self._default.default_factory is None and self.conversion.shareable:
-            return [self._default.default] * count
-        return [factory() for _ in range(count)]
+        options = self.declared.options
+        assert options.factory is not None
+        if options.default_factory is None and self.conversion.shareable:
+            return [options.default] * count
+        return [options.factory() for _ in range(count)]
 
     def value(self, data: Any, how: Callable[[Any], Any]) -> Any:
         """Converts data to a value; `how` is `load` or `parse` of the conversion.
@@ -149,11 +127,11 @@ class Member:
             return f"{value} is not {self._fixed}, which the class fixes"
         if self._fault is not None and (fault := self._fault(value)):
             return fault.why
-        return self.constraints.violation(value) if self.constraints else None
+        return self._constraints.violation(value) if self._constraints is not None else None
 
     def values(
         self, column: Sequence[Any], how: Callable[[Any], Any], all_at_once: Callable[[Sequence[Any]], list[Any]]
-    ) -> tuple[list[Any], dict[int, tuple[ConversionFault, ...]]]:
+    ) -> tuple[list[Any], Faults]:
         """Converts a column of data. Returns the values, with None for invalid ones, and the faults by index.
 
         Args:
@@ -163,13 +141,11 @@ class Member:
         """
         try:
             values = all_at_once(column)
-        except UNSUITABLE:
-            pass  # the loop below finds the value
-        else:
             if self._all_meet(values):
                 return values, {}
-        values = []
-        faults: dict[int, tuple[ConversionFault, ...]] = {}
+        except UNSUITABLE:
+            pass  # the loop below finds the value
+        values, faults = [], Faults()
         for place, data in enumerate(column):
             try:
                 values.append(self.value(data, how))
@@ -183,11 +159,9 @@ class Member:
             return False
         if self._fault is not None and any(map(self._fault, values)):
             return False
-        if not self.constraints:
-            return True
         if self._bounds is not None:
             return self._bounds.hold(values)
-        return not any(map(self.constraints.violation, values))
+        return self._constraints is None or not any(map(self._constraints.violation, values))
 
     def check(self, value: Any) -> None:
         """Raises if a value violates a constraint; see `value`."""
@@ -196,15 +170,16 @@ class Member:
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         """The JSON Schema of the member."""
-        schema: dict[str, Any] = _constrained(self.conversion.schema(definitions), self.constraints)
+        schema: dict[str, Any] = _constrained(self.conversion.schema(definitions), self.declared.constraints)
+        options = self.declared.options
         if self._fixed is not None:
             schema = {"const": self._fixed}
-        if self.doc:
-            schema["description"] = self.doc
-        if self.unit:
-            schema["x-unit"] = self.unit
-        if self.has_default and self._default.default_factory is None:
-            schema["default"] = self.conversion.dump(self._default.default)
+        if options.doc:
+            schema["description"] = options.doc
+        if options.unit:
+            schema["x-unit"] = options.unit
+        if self.has_default and options.default_factory is None:
+            schema["default"] = self.conversion.dump(options.default)
         return schema
 
 
@@ -229,12 +204,10 @@ def _constrained(schema: dict[str, Any], constraints: Constraints) -> dict[str, 
     elif "NaN" in schema.get("enum", ()):
         wanted["enum"] = [text for text in schema["enum"] if not constraints.violation(float(text))]
     elif schema.keys() <= {"type", "maxLength", "minLength"} and schema.get("type") == "string":
-        lengths = {"minLength": constraints.min_length, "maxLength": constraints.max_length, "pattern": constraints.pattern}
-        wanted = {name: limit for name, limit in lengths.items() if limit is not None}
+        wanted = {"minLength": constraints.min_length, "maxLength": constraints.max_length, "pattern": constraints.pattern}
     elif schema.get("type") == "array":
-        lengths = {"minItems": constraints.min_length, "maxItems": constraints.max_length}
-        wanted = {name: limit for name, limit in lengths.items() if limit is not None}
-    return {**schema, **wanted}
+        wanted = {"minItems": constraints.min_length, "maxItems": constraints.max_length}
+    return {**schema, **{name: limit for name, limit in wanted.items() if limit is not None}}
 
 
 class Structure(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -253,9 +226,8 @@ class Structure(msgspec.Struct, frozen=True, eq=False, dict=True):
     @cached_property
     def by_name(self) -> Mapping[str, Member]:
         """Members by name; those of the key also by component."""
-        named = {member.name: member for member in self.members}
-        components = {member.component: member for member in self.members if member.component is not None}
-        return {**components, **named}
+        components = {name: member for member in self.members if (name := member.declared.component) is not None}
+        return {**components, **{member.name: member for member in self.members}}
 
     @property
     def name(self) -> str:
@@ -281,19 +253,17 @@ class Structure(msgspec.Struct, frozen=True, eq=False, dict=True):
             member = self.by_name.get(name)
             if member is None:
                 if self.spelling.unknown == "error":
-                    faults.append(ConversionFault(unknown_name(name, self), str(name), each))
+                    faults.append(ConversionFault(self.unknown_name(name), str(name), each))
             elif member.name in found:
-                faults.append(
-                    ConversionFault(f"is given twice, as {member.name} and {member.component}", member.name, each)
-                )
+                why = f"is given twice, as {member.name} and {member.declared.component}"
+                faults.append(ConversionFault(why, member.name, each))
             else:
                 found[member.name] = each
         values = []
         for member in self.members:
-            given = found.get(member.name, MISSING)
-            if given is not MISSING:
+            if member.name in found:
                 try:
-                    values.append(member.value(given, member.conversion.load))
+                    values.append(member.value(found[member.name], member.conversion.load))
                 except ConversionFaults as error:
                     faults += error.faults
             elif member.has_default:
@@ -315,7 +285,57 @@ class Structure(msgspec.Struct, frozen=True, eq=False, dict=True):
         except ValueError as error:
             raise ConversionFaults([ConversionFault(str(error) or type(error).__name__)]) from error
 
-    @property
+    def objects(self, sources: Iterable[Source], columns: Columns, count: int) -> tuple[list[Any], Faults]:
+        """Makes many objects. Returns them, with None for each record with a fault, and the faults.
+
+        Args:
+            sources: one per member, in order.
+            columns: the data.
+            count: number of records.
+        """
+        values, faults = [], Faults()
+        for source in sources:
+            column, found = source(columns, count)
+            values.append(column)
+            for place, each in found.items():
+                faults[place] = faults.get(place, ()) + each
+        rows = zip(*values, strict=True) if values else iter([()] * count)
+        if not faults and not hasattr(self.model, "__post_init__"):  # no user code runs, so nothing can fail
+            return list(starmap(self.model, rows)), faults
+        made: list[Any] = []
+        for place, row in enumerate(rows):
+            try:
+                made.append(None if place in faults else self.made(row))
+            except ConversionFaults as error:
+                made.append(None)
+                faults[place] = error.faults
+        return made, faults
+
+    def converted(self, load: Callable[[Any], Any], data: Any) -> Any:
+        """Returns `load(data)`, where `load` is a method of this class; its faults become a `ConversionError`."""
+        try:
+            return load(data)
+        except ConversionFaults as error:
+            raise conversion_error(self.name, error.faults, record=data) from None
+
+    def load_json(self, text: Any) -> Any:
+        """Makes an object from JSON.
+
+        Raises:
+            ConversionFaults: if it is not JSON, or does not match the model.
+        """
+        try:
+            data = self.decode(text)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise ConversionFaults([ConversionFault(f"it is not JSON: {error}", "", shown(text))]) from None
+        return self.load(data)
+
+    @cached_property
+    def decode(self) -> Callable[[Any], Any]:
+        """Decodes JSON to plain data."""
+        return json_decoder(self.has_decimals, self.plain)
+
+    @cached_property
     def has_decimals(self) -> bool:
         """See `Conversion.has_decimals`."""
         return any(member.conversion.has_decimals for member in self.members)
@@ -329,11 +349,6 @@ class Structure(msgspec.Struct, frozen=True, eq=False, dict=True):
                 member = self.by_name.get(name)
                 data[name] = with_floats(each) if member is None else member.conversion.plain(each)
         return data
-
-    @property
-    def makes_freely(self) -> bool:
-        """Whether making an object from valid values runs no user code, so it cannot fail."""
-        return not hasattr(self.model, "__post_init__")
 
     def dump(self, value: Any) -> dict[str, Any]:
         """Converts an object to a dict of plain data.
@@ -352,6 +367,14 @@ class Structure(msgspec.Struct, frozen=True, eq=False, dict=True):
                 raise member.conversion.refused(each).within(member.name) from None
         return data
 
+    def to_plain(self, value: Any) -> dict[str, Any]:
+        """Like `dump`, but raises an `EncodeError`."""
+        try:
+            return self.dump(value)
+        except FieldFault as fault:
+            name = fault.field.partition(".")[0]
+            raise EncodeError(f"{self.name}.{fault.field}: {fault.why}", field=name, value=getattr(value, name)) from None
+
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         """The JSON Schema of the class."""
         schema: dict[str, Any] = {"title": self.name, "type": "object"}
@@ -367,17 +390,17 @@ class Structure(msgspec.Struct, frozen=True, eq=False, dict=True):
             name += "_"
         return {"$ref": f"#/$defs/{name}"}
 
+    def unknown_name(self, name: object, prefix: str = "") -> str:
+        """Explains that a name is unknown, and suggests the most similar known name."""
+        import difflib
 
-def unknown_name(name: object, structure: Structure, prefix: str = "") -> str:
-    """Explains that a name is unknown, and suggests the most similar known name."""
-    import difflib
-
-    known = [joined(prefix, member.name) for member in structure.members]
-    close = difflib.get_close_matches(joined(prefix, str(name)), known, n=1)
-    mend = f"did you mean {close[0]}?" if close else f"its fields are {', '.join(known)}"
-    return f'is not a field of {structure.name}; {mend} (unknown="ignore" leaves out such names)'
+        known = [joined(prefix, member.name) for member in self.members]
+        close = difflib.get_close_matches(joined(prefix, str(name)), known, n=1)
+        mend = f"did you mean {close[0]}?" if close else f"its fields are {', '.join(known)}"
+        return f'is not a field of {self.name}; {mend} (unknown="ignore" leaves out such names)'
 
 
+@lru_cache(maxsize=256)
 def structure_of(model: Any, spelling: Spelling) -> Structure:
     """Returns the `Structure` of a model or structure class.
 
@@ -385,44 +408,27 @@ def structure_of(model: Any, spelling: Spelling) -> Structure:
         SchemaError: if the class is abstract.
         QueryError: if it is neither a model nor a structure.
     """
-    return _structure_of(model, spelling)
-
-
-@lru_cache(maxsize=256)
-def _structure_of(model: Any, spelling: Spelling) -> Structure:
     schema = getattr(model, SCHEMA, None) if isinstance(model, type) else None
     if schema is None:
         raise QueryError(f"{model!r} is not a model: give a subclass of TSModel")
     if schema.abstract:
         raise SchemaError(f"{schema.model} is abstract: convert to a class derived from it", model=schema.model)
+    layout = schema.layout
+    of_fields = spelling
+    if isinstance(layout, MessageLayout):  # a message has no widths: floats keep all their digits
+        of_fields = msgspec.structs.replace(spelling, shortest=False)
     members = []
-    for component, codec in KEY_CODECS.items() if schema.has_key else ():
-        limits = LIMITS[component].least, LIMITS[component].bound - 1
-        conversion: Conversion
-        if component == "acq":
-            conversion = AcqConversion(codec, spelling, limits)
-        elif component == "cap":
-            conversion = TimeConversion(codec, spelling, limits)
+    for declared in schema.members.values():
+        fault, component = None, declared.component
+        if component is None:
+            conversion = declared.codec.conversion(of_fields)
+            if isinstance(layout, MessageLayout) and layout.encoding == "json":
+                fault = partial(layout.fault, declared.field)
         else:
-            conversion = IntConversion(codec, spelling, limits)
-        given = schema.key_defaults.get(component, FieldOptions(msgspec.NODEFAULT))
-        fixed = schema.fixed.get(component)
-        if fixed is not None:
-            given = msgspec.structs.replace(given, default=fixed, default_factory=None)
-        elif component == "acq" and given.factory is None:
-            given = msgspec.structs.replace(given, default=-1)
-        name = schema.aliases.get(component, component)
-        constraints = given.constraints.of(KEY_CODECS[component])
-        members.append(Member(name, conversion, given, constraints, fixed=fixed, component=component))
-    if isinstance(schema.layout, MessageLayout):  # a message has no widths: floats keep all their digits
-        spelling = msgspec.structs.replace(spelling, shortest=False)
-    options = {spec.name: spec.options for spec in schema.specs}
-    for field in schema.layout.fields:
-        known = options[field.name]
-        constraints = known.constraints.of(field.codec)
-        is_json = isinstance(schema.layout, MessageLayout) and schema.layout.encoding == "json"
-        fault = partial(schema.layout.fault, field) if is_json else None
-        members.append(Member(field.name, field.codec.conversion(spelling), known, constraints, fault=fault))
+            limits = LIMITS[component].least, LIMITS[component].bound - 1
+            kind = {"acq": AcqConversion, "cap": TimeConversion}.get(component, IntConversion)
+            conversion = kind(declared.codec, spelling, limits)
+        members.append(Member(declared, conversion, fault))
     return Structure(model, tuple(members), spelling)
 
 
@@ -462,226 +468,45 @@ def converted(conversion: Conversion, values: Sequence[Any], all_at_once: Any, o
     return column
 
 
-def members_of(structure: Structure, rows: Sequence[Any], first: int) -> list[tuple[Member, list[Any]]]:
-    """The values of each member.
+def spread(values: Sequence[Any], places: Sequence[int], count: int, absent: Any) -> list[Any]:
+    """Puts values at their places in a column of `count`, in which the others are `absent`."""
+    column = [absent] * count
+    for place, value in zip(places, values, strict=True):
+        column[place] = value
+    return column
+
+
+T = TypeVar("T")
+
+
+def written(
+    structure: Structure, rows: Sequence[Any], first: int, convert: Callable[[Member, list[Any]], T]
+) -> Iterator[T]:
+    """Converts the values of each member.
+
+    Args:
+        structure: the model.
+        rows: the objects.
+        first: number of the first one, for messages.
+        convert: converts the values of one member; may raise `Refused`.
 
     Raises:
-        EncodeError: if a row is not an object of the model.
+        EncodeError: if a row is not an object of the model, or a value cannot be written.
     """
     for number, row in enumerate(rows, first):
         if not isinstance(row, structure.model):
             raise EncodeError(
                 f"record {number}: {shown(row)} is a {type(row).__name__}, not a {structure.name}", record=number, value=row
             )
-    return [(member, [getattr(row, member.name) for row in rows]) for member in structure.members]
-
-
-def refusal(structure: Structure, member: Member, refused: Refused, first: int) -> EncodeError:
-    """Makes the error for a value that cannot be written."""
-    path = refused.fault.within(member.name).field
-    number = first + refused.place
-    return EncodeError(
-        f"record {number}: {structure.name}.{path}: {refused.fault.why}",
-        record=number,
-        field=member.name,
-        value=refused.value,
-    )
-
-
-Faults = dict[int, tuple[ConversionFault, ...]]
-"""Faults by the index of the record."""
-
-Columns = Mapping[Any, Sequence[Any]]
-
-
-class ValueSource(ABC):
-    """Source of the values of one member."""
-
-    @abstractmethod
-    def values(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
-        """Returns one value per record, and the faults.
-
-        Args:
-            columns: the data by number or name of the column.
-            count: number of records.
-        """
-
-    @property
-    def used(self) -> list[Any]:
-        """The columns that it reads."""
-        return []
-
-
-class DefaultSource(ValueSource):
-    """The default of the member."""
-
-    def __init__(self, member: Member) -> None:
-        self._member = member
-
-    def values(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
-        return self._member.defaults(count), {}
-
-
-class ConstantSource(ValueSource):
-    """The same data in each record."""
-
-    def __init__(self, member: Member, data: Any) -> None:
-        self._member = member
-        self._data = data
-
-    def values(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
-        load = self._member.conversion.load
-        if self._member.conversion.shareable:
-            return [load(self._data)] * count, {}
-        return [load(self._data) for _ in range(count)], {}
-
-
-class DataSource(ValueSource):
-    """A column of plain data."""
-
-    def __init__(self, member: Member, column: str) -> None:
-        self._member = member
-        self._column = column
-
-    def values(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
-        conversion = self._member.conversion
-        return self._member.values(columns[self._column], conversion.load, conversion.load_column)
-
-    @property
-    def used(self) -> list[Any]:
-        return [self._column]
-
-
-class CellSource(ValueSource):
-    """A column of cells.
-
-    Args:
-        member: the member.
-        at: number of the column.
-        column: name of the column in the file.
-        nulls: cells that mean null.
-        reader: translates a cell into the spelling that the field accepts; None if it needs no translation.
-    """
-
-    def __init__(
-        self, member: Member, at: int, column: str | None, nulls: frozenset[str], reader: Callable[[str], str] | None = None
-    ) -> None:
-        self._member = member
-        self._at = at
-        self._column = column
-        self._nulls = nulls
-        self._reader = reader
-
-    @property
-    def used(self) -> list[Any]:
-        return [self._at]
-
-    def values(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
-        cells, conversion = columns[self._at], self._member.conversion
-        if conversion.nullable and not self._nulls.isdisjoint(cells):
-            return self._without_null([conversion.absent] * count, cells)
-        return self._converted(cells)
-
-    def _without_null(self, values: list[Any], cells: Sequence[str]) -> tuple[list[Any], Faults]:
-        """Converts the cells that do not mean null, and puts their values into `values`."""
-        places = [place for place, cell in enumerate(cells) if cell not in self._nulls]
-        found, faults = self._converted([cells[place] for place in places])
-        for place, value in zip(places, found, strict=True):
-            values[place] = value
-        return values, {places[at]: each for at, each in faults.items()}
-
-    def _converted(self, cells: Sequence[str]) -> tuple[list[Any], Faults]:
-        conversion = self._member.conversion
-        if len(cells) > 1 and conversion.shareable and cells.count(cells[0]) == len(cells):
-            value, faults = self._converted(cells[:1])  # a constant column, as ids often are
-            return value * len(cells), {place: each for each in faults.values() for place in range(len(cells))}
-        parse, parse_column, reader = conversion.parse, conversion.parse_column, self._reader
-        if reader is not None:
-            values, faults = self._member.values(
-                cells, lambda text: parse(reader(text)), lambda texts: parse_column(list(map(reader, texts)))
-            )
-        else:
-            values, faults = self._member.values(cells, parse, parse_column)
-        return values, {place: tuple(map(self._located, each)) for place, each in faults.items()}
-
-    def _located(self, fault: ConversionFault) -> ConversionFault:
-        why = fault.why
-        if fault.value == "":
-            why = "the cell is empty, but the field requires a value; a default applies only if the column is missing"
-        return fault._replace(why=why, column=self._column)
-
-
-class NestedSource(ValueSource):
-    """Columns for the fields of a structure.
-
-    Args:
-        member: the structure in the model.
-        structure: its fields and their conversions.
-        sources: their sources, in order.
-        nulls: cells that mean null. A nullable structure is null if all of its cells are.
-    """
-
-    def __init__(self, member: Member, structure: Structure, sources: Sequence[ValueSource], nulls: frozenset[str]) -> None:
-        self._member = member
-        self._structure = structure
-        self._sources = sources
-        self._nulls = nulls
-
-    @property
-    def used(self) -> list[Any]:
-        return [column for source in self._sources for column in source.used]
-
-    def values(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
-        used = self.used
-        if not self._member.conversion.nullable or not used:
-            return self._present({each: columns[each] for each in used}, count)
-        cells = zip(*(columns[each] for each in used), strict=True)
-        places = [place for place, row in enumerate(cells) if not self._nulls.issuperset(row)]
-        part = {each: [columns[each][place] for place in places] for each in used}
-        found, faults = self._present(part, len(places))
-        values: list[Any] = [None] * count
-        for place, value in zip(places, found, strict=True):
-            values[place] = value
-        return values, {places[at]: each for at, each in faults.items()}
-
-    def _present(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
-        values, faults = objects(self._structure, self._sources, columns, count)
-        name = self._member.name
-        faults = {
-            place: tuple(fault._replace(path=joined(name, fault.path)) for fault in each) for place, each in faults.items()
-        }
-        for place, value in enumerate(values):
-            if place not in faults:
-                try:
-                    self._member.check(value)
-                except ConversionFaults as error:
-                    faults[place] = error.faults
-        return values, faults
-
-
-def objects(structure: Structure, sources: Sequence[ValueSource], columns: Columns, count: int) -> tuple[list[Any], Faults]:
-    """Makes objects of a model. Returns them, with None for each record with a fault, and the faults by index.
-
-    Args:
-        structure: the model.
-        sources: one per member, in order.
-        columns: the data.
-        count: number of records.
-    """
-    values, faults = [], Faults()
-    for source in sources:
-        column, found = source.values(columns, count)
-        values.append(column)
-        for place, each in found.items():
-            faults[place] = faults.get(place, ()) + each
-    rows = zip(*values, strict=True) if values else iter([()] * count)
-    if not faults and structure.makes_freely:
-        return list(starmap(structure.model, rows)), faults
-    made: list[Any] = []
-    for place, row in enumerate(rows):
+    for member in structure.members:
         try:
-            made.append(None if place in faults else structure.made(row))
-        except ConversionFaults as error:
-            made.append(None)
-            faults[place] = error.faults
-    return made, faults
+            yield convert(member, [getattr(row, member.name) for row in rows])
+        except Refused as refused:
+            path = refused.fault.within(member.name).field
+            number = first + refused.place
+            raise EncodeError(
+                f"record {number}: {structure.name}.{path}: {refused.fault.why}",
+                record=number,
+                field=member.name,
+                value=refused.value,
+            ) from None

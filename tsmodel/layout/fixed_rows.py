@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise, starmap
 from typing import Any, Final, TypeAlias, TypeVar
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from tsmodel.keys import KEY_FIELDS, unpack_key
 from tsmodel.layout.compiling import dumper, is_plain, loader
-from tsmodel.layout.constraints import Bounds, Constraints
+from tsmodel.layout.constraints import Bounds
 from tsmodel.layout.placing import VERSION, Layout, placed_dtype
 from tsmodel.layout.row_codecs import SIZE_FIELD, Fit, Mismatch, RowCodec, fit
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
@@ -47,17 +47,8 @@ _Holds: TypeAlias = Sequence[tuple[int, Callable[[Sequence[Any]], bool]]]
 class FixedRowCodec(RowCodec[RowT]):
     """See `RowCodec`."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        make: Callable[..., RowT],
-        fixed: Mapping[str, int] | None = None,
-        tuples: Callable[[Iterable[RowT]], Iterable[tuple[Any, ...]]] | None = None,
-        constraints: Mapping[str, Constraints] | None = None,
-        *,
-        strict_read: bool = False,
-    ) -> None:
-        super().__init__(layout, make, fixed, tuples, constraints, strict_read=strict_read)
+    def _prepare(self) -> None:
+        layout = self.layout
         slots = layout.slots
         plain = is_plain(layout)
         self._load = None if plain else loader(layout, _KEYS)

@@ -9,7 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, starmap
 from operator import add
 from typing import Any, Final, TypeVar
@@ -21,7 +21,6 @@ import numpy.typing as npt
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, unpack_key
 from tsmodel.layout.compiling import reader, writer
-from tsmodel.layout.constraints import Constraints
 from tsmodel.layout.message_layout import MessageLayout
 from tsmodel.layout.placing import Layout, LayoutField, Slot
 from tsmodel.layout.row_codecs import Fit, Mismatch, RowCodec
@@ -85,24 +84,10 @@ class VariableRecords(msgspec.Struct, frozen=True, eq=False):
 
 
 class VariableRowCodec(RowCodec[RowT]):
-    """See `RowCodec`.
+    """See `RowCodec`."""
 
-    Args:
-        read: decodes a payload; if it raises, `layout.read` explains why.
-        write: encodes a payload.
-    """
-
-    def __init__(
-        self,
-        layout: Layout,
-        make: Callable[..., RowT],
-        fixed: Mapping[str, int] | None = None,
-        tuples: Callable[[Iterable[RowT]], Iterable[tuple[Any, ...]]] | None = None,
-        constraints: Mapping[str, Constraints] | None = None,
-        *,
-        strict_read: bool = False,
-    ) -> None:
-        super().__init__(layout, make, fixed, tuples, constraints, strict_read=strict_read)
+    def _prepare(self) -> None:
+        layout = self.layout
         is_message = isinstance(layout, MessageLayout)
         self._read = _messages(layout) if is_message else reader(layout)
         self._writers = {} if is_message else {form.name: writer(layout, form) for form in (PUT_FORM, PUTA_FORM, GET_FORM)}

@@ -69,15 +69,14 @@ class EvolvingRowCodec(RowCodec[RowT]):
         self._own = own
         self._old = old
         self._kind = kind
-        super().__init__(own.layout, own.make, own.fixed, own.tuples, own.constraints, strict_read=own.strict_read)
+        super().__init__(own.layout, own.make, own.fixed, own.tuples, own.constraints)  # `own` and `old` read strictly
         self.upgrade: Callable[[Any], RowT] | None = None
         (discriminator,) = own.discriminators
         self._groups = (before(old.discriminators, discriminator.since), own.discriminators)
         self.discriminators = (*self._groups[0], discriminator)
         self.caps = own.caps
 
-    def fit(self, chunk: Chunk) -> Fit:
-        """See `RowCodec.fit`."""
+    def _fit(self, chunk: Chunk) -> Fit:
         (old, own), mismatches = self._sorted(chunk)
         if len(old):
             found = self._old.fit(old)
@@ -97,9 +96,6 @@ class EvolvingRowCodec(RowCodec[RowT]):
         fits = [self._old.fit_keys(old), self._own.fit_keys(own)]
         mismatches += (*labelled(fits[0].mismatches, self._old_name), *fits[1].mismatches)
         return Fit(np.concatenate([keys_of(each.records) for each in fits]), mismatches)
-
-    def _fit(self, chunk: Chunk) -> Fit:
-        return self.fit(chunk)
 
     def rows(self, records: Any) -> Iterator[RowT]:
         """See `RowCodec.rows`."""
@@ -260,16 +256,13 @@ class UnionRowCodec(RowCodec[Any]):
         self._groups = [codec.discriminators for _, codec in members]
         self.discriminators = tuple(chain.from_iterable(self._groups))
 
-    def fit(self, chunk: Chunk) -> Fit:
+    def _fit(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit`; the records are `UnionRecords`."""
         return self._fitted(chunk, keys_only=False)
 
     def fit_keys(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit_keys`."""
         return self._fitted(chunk, keys_only=True)
-
-    def _fit(self, chunk: Chunk) -> Fit:
-        return self.fit(chunk)
 
     def _fitted(self, chunk: Chunk, *, keys_only: bool) -> Fit:
         chunks, mismatches = split_by(chunk, self._groups, self._name, keys=True)

@@ -1,13 +1,17 @@
-"""Methods of models for dicts, JSON and CSV. `tsmodel.interop` implements them and is imported on the first call."""
+"""Methods of models for dicts, JSON and CSV. `tsmodel.interop` does the work and is imported on the first call."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+import msgspec
 from typing_extensions import Self
 
-from tsmodel.model.members import DataclassFields, DataclassParams
+from tsmodel.model.dataclass_like import DataclassFields, DataclassParams
+from tsmodel.types.text_facet import Spelling
 
 if TYPE_CHECKING:
     import csv
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from tsmodel.interop.csv_reading import ColumnNames
     from tsmodel.interop.csv_times import Ambiguous
     from tsmodel.interop.files import ErrorHandling, Source, Target
+    from tsmodel.interop.structures import Structure
     from tsmodel.types.text_facet import Binary, Times, Unknown
 
 __all__ = ["FileConversions", "ObjectConversions"]
@@ -31,6 +36,15 @@ def __getattr__(name: str) -> Any:
 
 Decimal = Literal[".", ","]
 Dialect: TypeAlias = "str | csv.Dialect | type[csv.Dialect]"
+
+
+def _made(model: type, **spelling: Any) -> Structure:
+    from tsmodel.interop.structures import structure_of
+
+    return structure_of(model, Spelling(**spelling))
+
+
+_structure: Callable[..., Structure] = lru_cache(maxsize=256)(_made)
 
 
 class ObjectConversions:
@@ -57,9 +71,8 @@ class ObjectConversions:
         Raises:
             ConversionError: if the data does not match the model; lists every fault with its path.
         """
-        from tsmodel.interop import from_dict
-
-        return from_dict(cls, data, binary=binary, unknown=unknown)
+        structure = _structure(cls, binary=binary, unknown=unknown)
+        return structure.converted(structure.load, data)  # type: ignore[no-any-return]
 
     def to_dict(self, *, times: Times = "iso", binary: Binary = "hex") -> dict[str, Any]:
         """Returns the object as plain data, like `to_json`, except that floats keep all their digits.
@@ -72,9 +85,7 @@ class ObjectConversions:
         Raises:
             EncodeError: if a field cannot store its value.
         """
-        from tsmodel.interop import to_dict
-
-        return to_dict(self, times=times, binary=binary)
+        return _structure(type(self), times=times, binary=binary).to_plain(self)
 
     @classmethod
     def from_json(
@@ -85,9 +96,8 @@ class ObjectConversions:
         Raises:
             ConversionError: if the text is not JSON or does not match the model.
         """
-        from tsmodel.interop import from_json
-
-        return from_json(cls, text, binary=binary, unknown=unknown)
+        structure = _structure(cls, binary=binary, unknown=unknown)
+        return structure.converted(structure.load_json, text)  # type: ignore[no-any-return]
 
     def to_json(self, *, times: Times = "iso", binary: Binary = "hex") -> str:
         """Returns the object as JSON without line breaks; see `to_dict`.
@@ -98,9 +108,8 @@ class ObjectConversions:
         Raises:
             EncodeError: if a field cannot store its value.
         """
-        from tsmodel.interop import to_json
-
-        return to_json(self, times=times, binary=binary)
+        plain = _structure(type(self), times=times, binary=binary, shortest=True).to_plain(self)
+        return msgspec.json.encode(plain).decode()
 
     @classmethod
     def json_schema(cls, *, times: Times = "iso", binary: Binary = "hex", unknown: Unknown = "error") -> dict[str, Any]:
@@ -108,9 +117,10 @@ class ObjectConversions:
 
         `from_json` also accepts other spellings. A field's `doc=` becomes `description`, and its `unit=` becomes `x-unit`.
         """
-        from tsmodel.interop import json_schema
-
-        return json_schema(cls, times=times, binary=binary, unknown=unknown)
+        definitions: dict[str, Any] = {}
+        schema = _structure(cls, times=times, binary=binary, unknown=unknown).schema(definitions)
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        return {**schema, "$defs": definitions} if definitions else schema
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -147,9 +157,10 @@ class FileConversions(ObjectConversions):
         Raises:
             ConversionError: if the row does not match the model; lists every fault with its column.
         """
-        from tsmodel.interop import from_row
+        from tsmodel.interop.csv_reading import row_object
 
-        return from_row(cls, row, names=names, columns=columns, decimal=decimal, null=null, binary=binary, unknown=unknown)
+        structure = _structure(cls, binary=binary, decimal=decimal, unknown=unknown)
+        return row_object(structure, row, names=names, columns=columns, null=null)  # type: ignore[no-any-return]
 
     @classmethod
     def load_csv(
@@ -210,29 +221,28 @@ class FileConversions(ObjectConversions):
             ConversionError: during iteration; lists the line, column, value and reason of each fault.
             ValueError: if an argument is invalid.
         """
-        from tsmodel.interop import load_csv
+        from tsmodel.interop.csv_reading import csv_form, read_csv
+        from tsmodel.interop.csv_times import CellReaders
+        from tsmodel.interop.files import Collector
 
-        return load_csv(
-            cls,
+        mark, marks = (".", decimal) if isinstance(decimal, Mapping) else (decimal, {})
+        if type(skip_lines) is not int or skip_lines < 0:
+            raise ValueError(f"skip_lines={skip_lines!r}; expected a non-negative int")
+        batches = read_csv(
+            _structure(cls, binary=binary, decimal=mark, unknown=unknown),
             source,
+            csv_form(delimiter, dialect),
+            Collector(cls.__name__, errors, max_errors),
+            CellReaders(tz, ambiguous, time_format, marks),
             columns=columns,
             constants=constants,
             names=names,
-            delimiter=delimiter,
-            dialect=dialect,
-            decimal=decimal,
             null=null,
             encoding=encoding,
-            binary=binary,
-            unknown=unknown,
-            errors=errors,
-            max_errors=max_errors,
-            tz=tz,
-            ambiguous=ambiguous,
-            time_format=time_format,
-            join=join,
+            join=join or {},
             skip_lines=skip_lines,
         )
+        return chain.from_iterable(batches)
 
     @classmethod
     def dump_csv(
@@ -264,22 +274,12 @@ class FileConversions(ObjectConversions):
             EncodeError: if an object cannot be written; earlier objects may already be in the file.
             ValueError: if an argument is invalid.
         """
-        from tsmodel.interop import dump_csv
+        from tsmodel.interop.csv_reading import csv_form
+        from tsmodel.interop.csv_writing import write_csv
 
-        return dump_csv(
-            cls,
-            objects,
-            target,
-            columns=columns,
-            header=header,
-            delimiter=delimiter,
-            dialect=dialect,
-            decimal=decimal,
-            null=null,
-            encoding=encoding,
-            times=times,
-            binary=binary,
-        )
+        structure = _structure(cls, times=times, binary=binary, decimal=decimal, shortest=True)
+        form = csv_form(delimiter, dialect)
+        return write_csv(structure, objects, target, form, columns=columns, header=header, null=null, encoding=encoding)
 
     @classmethod
     def load_jsonl(
@@ -301,11 +301,12 @@ class FileConversions(ObjectConversions):
             ConversionError: during iteration; lists the line, path, value and reason of each fault.
             ValueError: if an argument is invalid.
         """
-        from tsmodel.interop import load_jsonl
+        from tsmodel.interop.files import Collector
+        from tsmodel.interop.json_lines import read_jsonl
 
-        return load_jsonl(
-            cls, source, encoding=encoding, binary=binary, unknown=unknown, errors=errors, max_errors=max_errors
-        )
+        structure = _structure(cls, binary=binary, unknown=unknown)
+        batches = read_jsonl(structure, source, encoding, Collector(cls.__name__, errors, max_errors))
+        return chain.from_iterable(batches)
 
     @classmethod
     def dump_jsonl(cls, objects: Iterable[Self], target: Target, *, times: Times = "iso", binary: Binary = "hex") -> int:
@@ -318,6 +319,6 @@ class FileConversions(ObjectConversions):
             EncodeError: if an object cannot be written; earlier objects may already be in the file.
             ValueError: if an argument is invalid.
         """
-        from tsmodel.interop import dump_jsonl
+        from tsmodel.interop.json_lines import write_jsonl
 
-        return dump_jsonl(cls, objects, target, times=times, binary=binary)
+        return write_jsonl(_structure(cls, times=times, binary=binary, shortest=True), objects, target)

@@ -382,8 +382,15 @@ def comparable(condition: Expression) -> tuple[Any, ...]:
             left += parts[::-1]
         else:
             column, *asked = msgspec.structs.astuple(cast("Any", node))
-            found.append((column.model, column.name, *asked))
+            found.append((column.model, column.name, *map(_settled, asked)))
     return tuple(found)
+
+
+def _settled(value: Any) -> Any:
+    """The value, with an object that equals itself in place of NaN."""
+    if isinstance(value, tuple):
+        return tuple(map(_settled, value))
+    return np.nan if isinstance(value, (float, np.floating)) and np.isnan(value) else value
 
 
 def constants_of(leaf: Leaf) -> tuple[Any, ...]:

@@ -28,9 +28,9 @@ from tsmodel.errors import QueryError, SchemaError
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.layout import Align, row_codec
 from tsmodel.layout.message_layout import Encoding
+from tsmodel.model.dataclass_like import add_repr, signature_of, struct_members
 from tsmodel.model.evolution import read_evolution, with_versions
 from tsmodel.model.field import FieldOptions, field, padding
-from tsmodel.model.members import add_repr, signature_of, struct_members
 from tsmodel.model.model_schema import SCHEMA, FieldSpec, Schema, read_body, read_fixed, read_retention
 from tsmodel.model.unions import ModelUnion
 from tsmodel.timestamps import DurationLike, TimeLike

@@ -18,7 +18,7 @@ import msgspec
 
 from tsmodel.errors import SchemaError, TimestampError
 from tsmodel.keys import KEY_FIELDS, LIMITS
-from tsmodel.layout import KEY_CODECS, Align, Constraints, Layout, LayoutError, RowCodec, laid_out
+from tsmodel.layout import KEY_CODECS, Align, Constraints, Layout, LayoutError, LayoutField, RowCodec, laid_out
 from tsmodel.layout.compiling import compiled, writer
 from tsmodel.layout.message_layout import Encoding, MessageLayout
 from tsmodel.model.annotations import resolved, take_annotations
@@ -98,6 +98,31 @@ class FieldSpec(msgspec.Struct, frozen=True):
         return codec
 
 
+class SchemaMember(msgspec.Struct, frozen=True, dict=True):
+    """A key component or a payload field, as objects of the model have it.
+
+    Attributes:
+        name: its name in the model.
+        codec: how values are stored.
+        options: the arguments of `field()`, with the default that applies.
+        component: name of the key component; None for a payload field.
+        fixed: the only value that the class allows; None for any.
+        field: its place in the payload; None for a key component.
+    """
+
+    name: str
+    codec: FieldCodec
+    options: FieldOptions
+    component: str | None = None
+    fixed: int | None = None
+    field: LayoutField | None = None
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        """The constraints on values."""
+        return self.options.constraints.of(self.codec)
+
+
 class Schema(msgspec.Struct, frozen=True, eq=False, dict=True):
     """The declaration of a model.
 
@@ -143,16 +168,29 @@ class Schema(msgspec.Struct, frozen=True, eq=False, dict=True):
         _ = self.columns  # what is wrong with the declaration is raised when the class is created
 
     @cached_property
+    def members(self) -> Mapping[str, SchemaMember]:
+        """The members of objects by name, in wire order."""
+        members = []
+        for component, codec in KEY_CODECS.items() if self.has_key else ():
+            name, fixed = self.aliases.get(component, component), self.fixed.get(component)
+            options = self.key_defaults.get(component, FieldOptions(msgspec.NODEFAULT))
+            if fixed is not None:
+                options = msgspec.structs.replace(options, default=fixed, default_factory=None)
+            elif component == "acq" and options.factory is None:
+                options = msgspec.structs.replace(options, default=-1)
+            members.append(SchemaMember(name, codec, options, component, fixed))
+        given = {spec.name: spec.options for spec in self.specs}
+        members += [SchemaMember(each.name, each.codec, given[each.name], field=each) for each in self.layout.fields]
+        return {member.name: member for member in members}
+
+    @cached_property
     def columns(self) -> Mapping[str, Column[Any]]:
-        """Class-level columns by name, key components first."""
+        """Class-level columns by name, key components first; a key component with a name of its own has both."""
         columns: dict[str, Column[Any]] = {}
-        for name, codec in KEY_CODECS.items() if self.has_key else ():
-            info = ColumnInfo(self.model, name, codec, is_key=True, alias=self.aliases.get(name, name))
-            columns[name] = columns[info.alias] = Column[Any](info)
-        for placed in self.layout.fields:
-            columns[placed.name] = Column[Any](
-                ColumnInfo(self.model, placed.name, placed.codec, False, placed.name, placed)
-            )
+        for name, member in self.members.items():
+            own = member.component or name
+            info = ColumnInfo(self.model, own, member.codec, member.component is not None, name, member.field)
+            columns[own] = columns[name] = Column[Any](info)
         return columns
 
     def nested(self, kind: type) -> NestedCodec | VariableNestedCodec:
@@ -167,17 +205,10 @@ class Schema(msgspec.Struct, frozen=True, eq=False, dict=True):
         return stored(kind, self.layout, writer(self.layout), partial(compiled, self.layout, kind), structure)
 
     @property
-    def fields(self) -> tuple[FieldSpec, ...]:
-        """The payload fields in wire order, without padding."""
-        return tuple(spec for spec in self.specs if spec.name in self.layout.names)
-
-    @property
     def constraints(self) -> dict[str, Constraints]:
         """The constraints on values, by field."""
-        codecs = {field.name: field.codec for field in self.layout.fields}
-        return {
-            spec.name: spec.options.constraints.of(codecs[spec.name]) for spec in self.fields if spec.options.constraints
-        }
+        fields = [member for member in self.members.values() if member.field is not None]
+        return {member.name: member.constraints for member in fields if member.options.constraints}
 
     @property
     def version(self) -> int | None:

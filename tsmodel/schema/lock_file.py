@@ -201,16 +201,16 @@ def _are_limits(limits: object) -> bool:
 
 def annotate(fields: list[dict[str, Any]], schema: Schema, *, in_message: bool) -> None:
     """Adds to the descriptions of fields what fingerprints leave out: units, defaults, options for reading."""
-    specs = {spec.name: spec for spec in schema.fields}
-    for field, placed in zip(fields, schema.layout.fields, strict=True):
-        options = specs[field["name"]].options
+    for field in fields:
+        member = schema.members[field["name"]]
+        options = member.options
         if options.unit is not None:
             field["unit"] = options.unit
         if in_message and options.factory is not None:
             field["default"] = True
             if options.default_factory is None:  # what a function gives cannot be told
-                field["default_value"] = placed.codec.conversion(Spelling()).dump(options.default)
-        _annotate_type(field, placed.codec, in_message=in_message)
+                field["default_value"] = member.codec.conversion(Spelling()).dump(options.default)
+        _annotate_type(field, member.codec, in_message=in_message)
 
 
 def _annotate_type(kind: dict[str, Any], codec: FieldCodec, *, in_message: bool) -> None:

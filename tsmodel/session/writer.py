@@ -70,7 +70,7 @@ class Writer:
         spool: sends through a spool; None for no spool.
 
     Attributes:
-        is_remote: whether a failed put may still be carried out later; see `store.capabilities.PutSettler`.
+        is_remote: whether a failed put may still be carried out later; see `store.capabilities.settles_puts`.
     """
 
     def __init__(self, pending: Pending, name: str, retry: Retry = ONCE, spool: Forwarder | None = None) -> None:

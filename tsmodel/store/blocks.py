@@ -30,7 +30,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Self
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, KeyRange
@@ -69,9 +68,7 @@ __all__ = [
     "chunks_of",
     "cut_after",
     "layout_of",
-    "merged",
     "merged_runs",
-    "sorted_blocks",
     "sorted_runs",
     "uses_codec",
 ]
@@ -208,6 +205,7 @@ class Block:
         "_asked",
         "_base",
         "_columns",
+        "_encoded",
         "_layout",
         "_marks",
         "_parts",
@@ -244,6 +242,7 @@ class Block:
         self.size = size
         self._layout = layout
         self._series = self._asked = 0
+        self._encoded: bytes | None = None
         self._rows = rows
         self._parts = stored
         self._marks = marks
@@ -357,7 +356,10 @@ class Block:
         )
 
     def places(self, box: KeyRange) -> Places:
-        """The places of the records inside `box`; may be empty."""
+        """The places of the records inside `box`; may be empty. Decodes nothing if all records are inside."""
+        if self.inside(box):
+            return slice(0, self.count)
+        self._asked += 1
         first, last = self._within_mid(box)
         mask = self._mask(first, last, box)
         if mask is None:
@@ -373,22 +375,15 @@ class Block:
         """A chunk of all records: rows if they are assembled, else columns that are decoded on demand."""
         return _Decoded(self) if self._rows is None else self._rows
 
-    def picked(self, box: KeyRange) -> Places:
-        """Same as `places`, without decoding anything if all records are inside."""
-        if self.inside(box):
-            return slice(0, self.count)
-        self._asked += 1
-        return self.places(box)
-
     def take(self, places: Places) -> Chunk:
         """A chunk of some of the records."""
         if isinstance(places, slice) and self._are_few(places):
-            return ColumnChunk(_Few(self, places))
+            return ColumnChunk(_Columns(self, places))
         return self.chunk().take(places)
 
     def select(self, box: KeyRange) -> Chunk:
         """A chunk of the records inside `box`; may be empty."""
-        return self.take(self.picked(box))
+        return self.take(self.places(box))
 
     def without(self, chosen: npt.NDArray[np.bool_]) -> Block:
         """A block without some of the records.
@@ -415,6 +410,8 @@ class Block:
             base: subtracted from its acqs and marks, since a reader adds it.
             as_parts: whether to encode columns even if the block is small.
         """
+        if self._encoded is not None and base == NO_BASE:
+            return self._encoded
         found = self.marks
         if found is not None and base.mark:
             found = np.where(found > 0, found - base.mark, found)
@@ -437,6 +434,10 @@ class Block:
             stored += [encode_integers(columns[_KEYS], codec), encode_bytes(columns[_KEYS + 1], codec)]
         return b"".join([_START.pack(_PARTS, flags, len(self._layout)), _layout_bytes(self._layout), *stored, *marks])
 
+    def is_encoded_as(self, data: bytes, series: int) -> None:
+        """Says that the block is stored as these bytes, and how many series it has."""
+        self._encoded, self._series = data, series
+
     @classmethod
     def of_rows(cls, bounds: Bounds, rows: RowChunk, layout: Layout, marks: npt.NDArray[np.int64] | None = None) -> Block:
         """A block of sorted rows, without copying them."""
@@ -445,7 +446,7 @@ class Block:
     @classmethod
     def decoded(
         cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int, base: Base = NO_BASE
-    ) -> Self:
+    ) -> Block:
         """A block from its stored bytes. Columns are decoded on demand.
 
         Args:
@@ -645,22 +646,9 @@ class EncodedBlock:
         if self._marks != self._acqs:
             moved_integers(data, self._marks, mark - 1)
         stored = bytes(data)
-        return _Encoded.decoded(memoryview(stored), bounds, count, record_size, size).said(stored, series)
-
-
-class _Encoded(Block):
-    """A block whose stored bytes are known."""
-
-    __slots__ = ("_data",)
-    _data: bytes
-
-    def said(self, data: bytes, series: int) -> Self:
-        """Sets its stored bytes and number of series; returns the block."""
-        self._data, self._series = data, series
-        return self
-
-    def encoded(self, codec: Codec, base: Base = NO_BASE, *, as_parts: bool = False) -> bytes:
-        return self._data if base == NO_BASE else super().encoded(codec, base, as_parts=as_parts)
+        block = Block.decoded(memoryview(stored), bounds, count, record_size, size)
+        block.is_encoded_as(stored, series)
+        return block
 
 
 def chunks_of(blocks: Iterable[Block], box: KeyRange) -> Iterator[Chunk]:
@@ -672,7 +660,7 @@ def chunks_of(blocks: Iterable[Block], box: KeyRange) -> Iterator[Chunk]:
     group: list[tuple[Block, Any]] = []
     size, most = 0, _FIRST
     for block in blocks:
-        places = block.picked(box)
+        places = block.places(box)
         if isinstance(places, slice) and places.start == places.stop:
             continue
         if not block.is_packed:
@@ -810,32 +798,12 @@ class _Decoded(ColumnChunk):
 
 
 class _Columns:
-    """The columns of a block."""
+    """The columns of a block, or of a slice of its records if all payloads have one size."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, places: slice | None = None) -> None:
         self._block = block
+        self._places = slice(0, block.count) if places is None else places
         self.dtype = _payload_dtype(block.layout) if block.record_size else None
-
-    def __len__(self) -> int:
-        return self._block.count
-
-    def key(self, name: str) -> npt.NDArray[Any]:
-        return self._block.key(name)
-
-    def field(self, at: int) -> npt.NDArray[Any]:
-        return _as_field(self._block.piece(at))
-
-    def payloads(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        return self._block.payloads(), np.cumsum(self._block.lengths())
-
-
-class _Few:
-    """The columns of a few records of a block with payloads of one size."""
-
-    def __init__(self, block: Block, places: slice) -> None:
-        self._block = block
-        self._places = places
-        self.dtype: np.dtype[Any] | None = _payload_dtype(block.layout)
 
     def __len__(self) -> int:
         return int(self._places.stop - self._places.start)
@@ -849,7 +817,7 @@ class _Few:
         return _as_field(self._block.some(_KEYS + at, self._places))
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        raise NotImplementedError
+        return self._block.payloads(), np.cumsum(self._block.lengths())
 
 
 @lru_cache(maxsize=256)
@@ -881,34 +849,6 @@ def uses_codec(data: memoryview, codec: Codec) -> bool:
     return any(part.codec == codec for part in read_parts(data[_START.size + pieces * _PIECE.size :]))
 
 
-def sorted_blocks(chunk: RowChunk, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None) -> list[Block]:
-    """Sorts records of one cid into the blocks of one run.
-
-    Args:
-        chunk: the records, at least one, in any order.
-        layout: the pieces of their payloads; None for one piece.
-        marks: the mark of each record; None if all are 0.
-    """
-    return _of_rows(chunk, layout, marks, windows=False)[0]
-
-
-def sorted_runs(
-    chunk: RowChunk, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None
-) -> list[list[Block]]:
-    """Same as `sorted_blocks`, but returns several runs if splitting by time pays off."""
-    return _of_rows(chunk, layout, marks, windows=True)
-
-
-def merged(blocks: Iterable[Block]) -> list[Block]:
-    """Merges blocks of one cid into the sorted blocks of one run."""
-    return _of_blocks(list(blocks), windows=False)[0]
-
-
-def merged_runs(blocks: Iterable[Block]) -> list[list[Block]]:
-    """Same as `merged`, but returns several runs if splitting by time pays off."""
-    return _of_blocks(list(blocks), windows=True)
-
-
 def cut_after(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Block], list[Block]]:
     """Splits the sorted blocks of a run after a key; cuts the block that contains it. With None, nothing comes after."""
     if key is None:
@@ -928,9 +868,21 @@ def cut_after(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Bl
     return known, []
 
 
-def _of_rows(
-    chunk: RowChunk, layout: Layout | None, marks: npt.NDArray[np.int64] | None, *, windows: bool
+def sorted_runs(
+    chunk: RowChunk,
+    layout: Layout | None = None,
+    marks: npt.NDArray[np.int64] | None = None,
+    *,
+    windows: bool = True,
 ) -> list[list[Block]]:
+    """Sorts records of one cid into the blocks of one run, or of several runs if splitting by time pays off.
+
+    Args:
+        chunk: the records, at least one, in any order.
+        layout: the pieces of their payloads; None for one piece.
+        marks: the mark of each record; None if all are 0.
+        windows: whether several runs are allowed.
+    """
     size = chunk.record_size
     if len(chunk) == 1 and size:  # the most frequent small put; NumPy takes ten times as long
         _, cid, *key = _GET_HEADER.unpack_from(chunk.rows())
@@ -957,22 +909,24 @@ def _of_rows(
     return [[made(*each) for each in _cut_at(cid, keys, starts, end)] for starts, end in runs]
 
 
-def _of_blocks(listed: list[Block], *, windows: bool) -> list[list[Block]]:
+def merged_runs(listed: Sequence[Block], *, windows: bool = True) -> list[list[Block]]:
+    """Merges blocks of one cid into the sorted blocks of one run, or of several, as `sorted_runs` does."""
     sizes = {block.record_size for block in listed}
     marks = _joined_marks(listed)
     if len(sizes) > 1 or not listed[0].record_size:
         whole = joined([block.row_chunk() for block in listed])
         assert isinstance(whole, RowChunk)
-        return [sorted_blocks(whole, marks=marks)]
+        return sorted_runs(whole, marks=marks, windows=False)
     record_size = sizes.pop()
-    layouts = {block.layout for block in listed}
-    layout = layouts.pop() if len(layouts) == 1 else max(listed, key=lambda block: len(block.layout)).layout
+    layout = max((block.layout for block in listed), key=len)
     if sum(block.count for block in listed) <= _SOME:
         whole = joined([block.row_chunk() for block in listed])
         assert isinstance(whole, RowChunk)
-        return [sorted_blocks(whole, layout, marks)]
-    if len({block.layout for block in listed}) > 1:
-        listed = [block if block.layout == layout else _laid_out(block, layout) for block in listed]
+        return sorted_runs(whole, layout, marks, windows=False)
+    listed = [
+        block if block.layout == layout else Block.of_rows(block.bounds, block.row_chunk(), layout, block.marks)
+        for block in listed
+    ]
     columns = [np.concatenate(parts) for parts in zip(*(block.columns() for block in listed), strict=True)]
     order, runs = _arranged(columns[:_KEYS], _length(record_size), windows=windows)
     if order is not None:
@@ -1052,10 +1006,6 @@ def _taken(column: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArray
         return column.take(order)
     width = column.shape[1]  # moves whole items
     return np.ascontiguousarray(column).view(f"V{width}").reshape(-1).take(order).view(np.uint8).reshape(-1, width)
-
-
-def _laid_out(block: Block, layout: Layout) -> Block:
-    return Block.of_rows(block.bounds, block.row_chunk(), layout, block.marks)
 
 
 def _joined_marks(blocks: Sequence[Block]) -> npt.NDArray[np.int64] | None:

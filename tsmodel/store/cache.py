@@ -14,17 +14,9 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from itertools import count
 
-import msgspec
-
 from tsmodel.store.blocks import Block
 
-__all__ = ["BlockCache", "CachedScan"]
-
-
-class _Entry(msgspec.Struct):
-    block: Block
-    size: int
-    used_by: int
+__all__ = ["BlockCache"]
 
 
 class BlockCache:
@@ -38,7 +30,8 @@ class BlockCache:
     def __init__(self, most: int, beside: int = 3000) -> None:
         self.most = most
         self.beside = beside
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[Block, int, int]] = OrderedDict()
+        """Block, size and last scan by name, least recently used first."""
         self._size = 0
         self._lock = threading.Lock()
         self._scans = count()
@@ -48,9 +41,9 @@ class BlockCache:
         """Total size of its blocks, in bytes."""
         return self._size
 
-    def scan(self) -> CachedScan:
-        """A view of the cache for one scan."""
-        return CachedScan(self, next(self._scans))
+    def scan(self) -> int:
+        """The number of a new scan, for `get` and `keep`."""
+        return next(self._scans)
 
     def clear(self) -> None:
         """Removes all blocks."""
@@ -64,9 +57,10 @@ class BlockCache:
             entry = self._entries.get(name)
             if entry is None:
                 return None
-            entry.used_by = scan
+            block, size, _ = entry
+            self._entries[name] = block, size, scan
             self._entries.move_to_end(name)
-            return entry.block
+            return block
 
     def keep(self, name: Hashable, block: Block, scan: int) -> bool:
         """Adds a block, if there is space or blocks used by other scans can be evicted. Returns whether it did."""
@@ -76,31 +70,11 @@ class BlockCache:
             if size > self.most or name in self._entries:
                 return False
             while self._size + size > self.most:
-                oldest, entry = next(iter(self._entries.items()))
-                if entry.used_by == scan:
+                oldest, (_, held, user) = next(iter(self._entries.items()))
+                if user == scan:
                     return False
                 del self._entries[oldest]
-                self._size -= entry.size
-            self._entries[name] = _Entry(block, size, scan)
+                self._size -= held
+            self._entries[name] = block, size, scan
             self._size += size
             return True
-
-
-class CachedScan(msgspec.Struct, frozen=True):
-    """One scan's use of a cache.
-
-    Attributes:
-        cache: the cache.
-        number: identifies the scan.
-    """
-
-    cache: BlockCache
-    number: int
-
-    def get(self, name: Hashable) -> Block | None:
-        """The block with this name, or None."""
-        return self.cache.get(name, self.number)
-
-    def keep(self, name: Hashable, block: Block) -> bool:
-        """Adds a block, if there is space or blocks used by other scans can be evicted. Returns whether it did."""
-        return self.cache.keep(name, block, self.number)

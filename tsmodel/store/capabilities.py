@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
     from tsmodel.wire.chunk import Chunk
 
-__all__ = ["ArrivingPut", "Caretaker", "Outline", "Outliner", "Position", "PutSettler", "PutTaker", "settles_puts"]
+__all__ = ["ArrivingPut", "Caretaker", "Outline", "Outliner", "Position", "PutTaker", "settles_puts"]
 
 
 class Outline(NamedTuple):
@@ -109,19 +109,8 @@ class PutTaker(Protocol):
         ...
 
 
-@runtime_checkable
-class PutSettler(Protocol):
-    """A backend that says whether a put is over when `append` returns or raises.
-
-    Attributes:
-        settles_puts: whether nothing of a put is stored after `append` has ended. With other backends, a failed put may
-            still be in flight, so a session waits before it reconciles.
-    """
-
-    @property
-    def settles_puts(self) -> bool: ...
-
-
 def settles_puts(backend: object) -> bool:
-    """Whether a put to a backend is over when `append` ends; see `PutSettler`."""
-    return isinstance(backend, PutSettler) and backend.settles_puts
+    """Whether a put to a backend is over when `append` returns or raises, so that nothing of it is stored later: the
+    attribute `settles_puts` of the backend says so. With other backends, a failed put may still be in flight, and a session
+    waits before it reconciles."""
+    return bool(getattr(backend, "settles_puts", False))

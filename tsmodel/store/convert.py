@@ -15,7 +15,6 @@ import argparse
 import sqlite3
 import struct
 import sys
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import KeyRange
-from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine
+from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine, connected
 from tsmodel.store.store import EmbeddedStore, open_store
 from tsmodel.wire.chunk import Batch
 from tsmodel.wire.records import GET_FORM, PUTA_FORM
@@ -131,17 +130,10 @@ def _batch(cid: int, data: memoryview, count: int, record_size: int) -> Batch:
     return Batch(cid, memoryview(raw), count, puta.dtype.itemsize)
 
 
-def _connected(path: Path, *, is_alone: bool) -> sqlite3.Connection:
-    quoted = urllib.parse.quote(str(path.resolve().as_posix()))
-    quoted = quoted if quoted.startswith("/") else f"/{quoted}"
-    options = "mode=ro&immutable=1" if is_alone else "mode=ro"
-    return sqlite3.connect(f"file://{quoted}?{options}", uri=True, isolation_level=None)
-
-
 def _first_format(path: Path) -> tuple[Iterator[tuple[int, memoryview, int, int]], int]:
     """The records of a file of format 1, and its last assigned or promised acq."""
     journal = Path(f"{path}-wal")
-    connection = _connected(path, is_alone=not journal.exists())
+    connection = connected(str(path), "mode=ro" if journal.exists() else "mode=ro&immutable=1")
     try:
         connection.execute("BEGIN")
         (last,) = connection.execute("SELECT last_acq FROM state").fetchone()

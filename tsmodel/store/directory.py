@@ -13,7 +13,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, Final
@@ -56,12 +56,11 @@ _DIRECTORY_VERSION: Final = 1
 _BASED_VERSION: Final = 2
 """Version of a directory with a base after its entries."""
 _BASE = struct.Struct("<qq")
-_STATE = struct.Struct("<HHIqqqqQQ")
+_STATE = struct.Struct("<HHIqqqq16s")
 _STATE_VERSION: Final = 1
 _HISTORY = struct.Struct("<qqQQ")
 _CHECKSUM = struct.Struct("<Q")
 _DIGEST: Final = 2**128
-_HALF: Final = 2**64
 _MOST: Final = 2**62
 """Consecutive numbers never get this large."""
 
@@ -111,13 +110,6 @@ class Directory:
     base: Base = NO_BASE
 
     @classmethod
-    def of(
-        cls, number: int, cid: int, first: int, blocks: Sequence[Block], stored: Sequence[bytes], level: int = Level.PUT
-    ) -> Directory:
-        """The directory of blocks that are stored under ids from `first` on."""
-        return cls.of_entries(number, cid, first, entries_of(blocks, stored), level)
-
-    @classmethod
     def of_entries(
         cls,
         number: int,
@@ -129,8 +121,8 @@ class Directory:
         base: Base = NO_BASE,
     ) -> Directory:
         """The directory with these entries."""
-        stored = _stored(number, cid, first, entries, level, was, base)
-        return cls(number, cid, first, entries, xxh3_128_intdigest(stored), level, was, base)
+        made = cls(number, cid, first, entries, 0, level, was, base)
+        return attrs.evolve(made, digest=xxh3_128_intdigest(made.to_bytes()))
 
     @classmethod
     def doubtful(cls, data: bytes, number: int, cid: int) -> Directory | None:
@@ -146,7 +138,9 @@ class Directory:
 
     def to_bytes(self) -> bytes:
         """Encodes the directory."""
-        return _stored(self.number, self.cid, self.first, self.entries, self.level, self.was, self.base)
+        version, end = (_DIRECTORY_VERSION, b"") if self.base == NO_BASE else (_BASED_VERSION, _BASE.pack(*self.base))
+        numbers = (len(self.entries), self.number, self.first, self.cid, self.level, self.was)
+        return _DIRECTORY.pack(version, ENTRY.itemsize, *numbers) + self.entries.tobytes() + end
 
     @classmethod
     def from_bytes(cls, data: bytes, number: int, cid: int, digest: int) -> Directory:
@@ -178,26 +172,25 @@ class Directory:
         return cls(number, cid, first, entries, digest, level, was, base)
 
     @cached_property
-    def totals(self) -> tuple[int, int, int]:
-        """Bytes of all records in GET form; number of records; number of series, 0 if unknown. A series in several blocks
-        counts more than once."""
-        sizes, counts, series = (self.entries[name].tolist() for name in ("size", "count", "series"))
-        return sum(sizes), sum(counts), sum(series) if all(series) else 0
-
-    @property
     def size(self) -> int:
         """Bytes of all records in GET form."""
-        return self.totals[0]
+        return sum(self.entries["size"].tolist())
 
-    @property
+    @cached_property
+    def length(self) -> int:
+        """Bytes of all blocks as stored."""
+        return sum(self.entries["length"].tolist())
+
+    @cached_property
     def count(self) -> int:
         """Number of records."""
-        return self.totals[1]
+        return sum(self.entries["count"].tolist())
 
-    @property
+    @cached_property
     def series(self) -> int:
-        """Approximate number of series; 0 if unknown."""
-        return self.totals[2]
+        """Number of series; 0 if unknown. A series in several blocks counts more than once."""
+        series = self.entries["series"].tolist()
+        return sum(series) if all(series) else 0
 
     @property
     def rank(self) -> int:
@@ -222,13 +215,10 @@ class Directory:
         return ids
 
     def replaced(self, changed: dict[int, npt.NDArray[Any] | None]) -> Directory | None:
-        """The directory after blocks were removed or rewritten under the same ids.
+        """The directory after blocks were removed or rewritten under the same ids; None if no blocks are left.
 
         Args:
             changed: the new entry of each changed block, by position; None for a removed block.
-
-        Returns:
-            The directory; None if no blocks are left.
         """
         entries, kept = self.entries.copy(), np.ones(len(self.entries), np.bool_)
         for at, entry in changed.items():
@@ -249,29 +239,26 @@ class Directory:
         entries["skipped"] += count
         return Directory.of_entries(number, self.cid, self.first, entries, level, base=self.base)
 
+    def on(self, base: Base) -> Directory:
+        """The directory of the same blocks, whose acqs and marks are relative to a base."""
+        entries = self.entries.copy()
+        for name in ("acq_min", "acq_max"):
+            entries[name] += base.acq
+        return Directory.of_entries(self.number, self.cid, self.first, entries, self.level, base=base)
+
     def bounds(self, at: int) -> Bounds:
         """The bounds of the keys of a block."""
         return (self.cid, *self.entries[at].item()[-len(_BOUND_NAMES) :])
 
 
-def _stored(number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int, was: int, base: Base) -> bytes:
-    """Encodes a directory."""
-    version, end = (_DIRECTORY_VERSION, b"") if base == NO_BASE else (_BASED_VERSION, _BASE.pack(*base))
-    head = _DIRECTORY.pack(version, ENTRY.itemsize, len(entries), number, first, cid, level, was)
-    return head + entries.tobytes() + end
-
-
 def checked_block(directory: Directory, at: int, data: bytes, path: str | None = None) -> Block:
-    """Decodes a block of a run from its stored bytes, `data`.
+    """Decodes the block at a position of a run from its stored bytes.
 
     Args:
-        directory: the directory of the run.
-        at: its position in the run.
-        data: the stored bytes.
         path: the store, for errors while decoding a column; None if the caller names it.
 
     Raises:
-        StoreCorruptError: if they do not match the directory.
+        StoreCorruptError: if the bytes do not match the directory.
     """
     checksum, size, length, count, record_size, _, _, _, *bounds = directory.entries[at].item()
     if len(data) != length or xxh3_64_intdigest(data) != checksum:
@@ -313,9 +300,8 @@ class State(msgspec.Struct, frozen=True):
 
     def to_bytes(self) -> bytes:
         """Encodes the state."""
-        high, low = divmod(self.digest, _HALF)
         numbers = (self.last_acq, self.generation, self.next_run, self.next_block)
-        data = _STATE.pack(_STATE_VERSION, self.is_open, self.runs, *numbers, low, high)
+        data = _STATE.pack(_STATE_VERSION, self.is_open, self.runs, *numbers, self.digest.to_bytes(16, "little"))
         data += _HISTORY.pack(self.next_put, self.next_removal, self.puts_digest, self.removals_digest)
         return data + _CHECKSUM.pack(xxh3_64_intdigest(data))
 
@@ -330,7 +316,7 @@ class State(msgspec.Struct, frozen=True):
             raise StoreCorruptError("the state of the file is no state")
         if xxh3_64_intdigest(data[: -_CHECKSUM.size]) != _CHECKSUM.unpack(data[-_CHECKSUM.size :])[0]:
             raise StoreCorruptError("the state of the file has a wrong checksum")
-        version, is_open, runs, last_acq, generation, next_run, next_block, low, high = _STATE.unpack_from(data)
+        version, is_open, runs, last_acq, generation, next_run, next_block, digest = _STATE.unpack_from(data)
         if version != _STATE_VERSION:
             raise StoreCorruptError(f"the state of the file has version {version}, which this version does not know")
         counted = (generation, next_run, next_block)
@@ -338,7 +324,8 @@ class State(msgspec.Struct, frozen=True):
         history = _HISTORY.unpack_from(data, _STATE.size) if has_history else ()
         if not all(0 <= each < _MOST for each in (*counted, *history[:2])) or last_acq >= LIMITS["acq"].bound:
             raise StoreCorruptError("the state of the file says numbers that it cannot have come to")
-        return cls(last_acq, generation, next_run, next_block, runs, high * _HALF + low, bool(is_open), *history)
+        digest = int.from_bytes(digest, "little")
+        return cls(last_acq, generation, next_run, next_block, runs, digest, bool(is_open), *history)
 
 
 class _Index:
@@ -404,11 +391,9 @@ class Table:
 
     def changed(self, removed: set[int], added: Sequence[Directory]) -> Table:
         """The table with some runs removed and others added; shares the rest."""
-        gone = [self.runs[number] for number in removed]
         table = Table({})
-        table.runs = (
-            {number: run for number, run in self.runs.items() if number not in removed} if gone else dict(self.runs)
-        )
+        table.runs = dict(self.runs)
+        gone = [table.runs.pop(number) for number in removed]
         table.runs |= {run.number: run for run in added}
         table.digest = (self.digest - sum(run.digest for run in gone) + sum(run.digest for run in added)) % _DIGEST
         table._by_cid, table._indexes = dict(self._by_cid), dict(self._indexes)
@@ -419,6 +404,40 @@ class Table:
             table._by_cid.pop(cid, None)
             if left:
                 table._by_cid[cid] = left
+        return table
+
+    def renewed(
+        self, rows: Iterable[Any], state: State, stored: Callable[[Sequence[int]], Mapping[int, object]], holder: str
+    ) -> Table:
+        """The table of a state. Takes over the directories of this one that did not change.
+
+        Args:
+            rows: number, cid and digest of each run.
+            state: the state.
+            stored: returns the stored directories of runs by number.
+            holder: what has the state, for errors.
+
+        Raises:
+            StoreCorruptError: if the runs do not match the state.
+        """
+        runs: dict[int, Directory] = {}
+        missing: dict[int, tuple[int, int]] = {}
+        for number, cid, digest in rows:
+            if not (isinstance(number, int) and isinstance(cid, int) and isinstance(digest, bytes)):
+                raise StoreCorruptError("the table of runs has a row that is not a run")
+            run, wanted = self.runs.get(number), int.from_bytes(digest, "little")
+            if run is not None and (run.digest, run.cid) == (wanted, cid):
+                runs[number] = run
+            else:
+                missing[number] = cid, wanted
+        found = stored(list(missing))
+        for number, (cid, wanted) in missing.items():
+            if not isinstance(data := found.get(number), bytes):
+                raise StoreCorruptError(f"run {number} has no directory")
+            runs[number] = Directory.from_bytes(data, number, cid, wanted)
+        table = Table(runs)
+        if not table.matches(state):
+            raise StoreCorruptError(f"found {len(runs)} runs, but the state of the {holder} says {state.runs}")
         return table
 
     def matches(self, state: State) -> bool:

@@ -32,7 +32,7 @@ from tsmodel.store.parts import Codec
 from tsmodel.wire.chunk import RowChunk, joined
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, bytes_of
 
-__all__ = ["SLICE_BYTES", "Arrived", "Put", "arrived", "give_acqs", "one_batch", "runs_of"]
+__all__ = ["SLICE_BYTES", "Arrived", "Put", "arrived", "by_cid", "give_acqs", "one_batch", "runs_of"]
 
 SLICE_BYTES: Final = 32 * 2**20
 """Bytes of a put that are encoded at once, while the rest arrives."""
@@ -67,22 +67,24 @@ class Put:
         is_gone: returns whether the sender has given up; called before the put is written.
         outcome: the acqs of the stored records, or the error.
         number: its number; 0 until it is assigned.
+        count: number of records to store. Valid once prepared.
+        records: those that are not encoded. Valid once prepared.
     """
 
     __slots__ = (
         "_acqs",
         "_batches",
-        "_count",
         "_encoded",
         "_encoded_bytes",
         "_encoding",
         "_raw",
-        "_records",
         "_slice_bytes",
         "_whole",
+        "count",
         "is_gone",
         "number",
         "outcome",
+        "records",
         "with_acq",
     )
 
@@ -95,10 +97,10 @@ class Put:
         self._slice_bytes = slice_bytes
         self._encoding = encoding
         self._batches: list[Batch] = []
-        self._records: list[Arrived] = []
+        self.records: list[Arrived] = []
         self._encoded: list[tuple[int, list[EncodedBlock], Level]] = []
         self._raw = self._encoded_bytes = 0
-        self._count = 0
+        self.count = 0
         self._acqs: AcqInterval | None = None
 
     @property
@@ -107,14 +109,9 @@ class Put:
         return self._raw + self._encoded_bytes
 
     @property
-    def count(self) -> int:
-        """Number of records to store. Valid once prepared."""
-        return self._count
-
-    @property
     def cids(self) -> tuple[int, ...]:
         """The cids of its records, ascending. Valid once prepared."""
-        return tuple(sorted({*(each.cid for each in self._records), *(cid for cid, *_ in self._encoded)}))
+        return tuple(sorted({*(each.cid for each in self.records), *(cid for cid, *_ in self._encoded)}))
 
     @property
     def mark(self) -> int:
@@ -122,16 +119,9 @@ class Put:
         return self.number if self.with_acq else 0
 
     @property
-    def records(self) -> list[Arrived]:
-        """The records that are not encoded. Valid once prepared."""
-        return self._records
-
-    @property
     def acqs(self) -> AcqInterval:
         """Least and greatest acq of a PUTA; it must have records."""
-        known = [each.acqs for each in self._records if each.acqs is not None]
-        known += [] if self._acqs is None else [self._acqs]
-        return AcqInterval(min(each.acq_min for each in known), max(each.acq_max for each in known))
+        return self._spanned(self.records)
 
     def add(self, batches: Iterable[Batch]) -> None:
         """Adds records.
@@ -156,7 +146,7 @@ class Put:
         if self._raw >= self._whole:
             self._encode(self._whole)  # smaller runs are about to be merged: encoding them would be wasted
         else:
-            self._records, self._batches = self._arrived(self._batches), []
+            self.records, self._batches = self._arrived(self._batches), []
 
     def give_acqs(self, next_acq: int) -> AcqInterval:
         """Assigns consecutive acqs from `next_acq` to the records of a PUT, which must have some. May be called again.
@@ -167,10 +157,10 @@ class Put:
         Raises:
             OverflowError: if there are not enough acqs left.
         """
-        if next_acq + self._count > LIMITS["acq"].bound:
+        if next_acq + self.count > LIMITS["acq"].bound:
             raise OverflowError(f"no acquisition time is left after {next_acq - 1}")
-        give_acqs(self._records, next_acq)
-        self._acqs = AcqInterval(next_acq, next_acq + self._count - 1)
+        give_acqs(self.records, next_acq)
+        self._acqs = AcqInterval(next_acq, next_acq + self.count - 1)
         return self._acqs
 
     def encoded(self) -> Iterator[tuple[int, list[Block], Level]]:
@@ -180,9 +170,14 @@ class Put:
             yield cid, [block.placed(first, self.mark) for block in blocks], level
 
     def _arrived(self, batches: list[Batch]) -> list[Arrived]:
-        found = arrived(batches, with_acq=self.with_acq, first=self._count)
-        self._count += sum(len(each.chunk) for each in found)
+        found = arrived(batches, with_acq=self.with_acq, first=self.count)
+        self.count += sum(len(each.chunk) for each in found)
         return found
+
+    def _spanned(self, records: list[Arrived]) -> AcqInterval:
+        """Least and greatest acq of some records and of the encoded ones."""
+        known = [acqs for acqs in (self._acqs, *(each.acqs for each in records)) if acqs is not None]
+        return AcqInterval(min(each.acq_min for each in known), max(each.acq_max for each in known))
 
     def _encode(self, least: int) -> None:
         """Encodes the buffered records of each cid with `least` bytes or more."""
@@ -195,16 +190,14 @@ class Put:
             while by_cid:
                 cid, found = by_cid.popitem()
                 if (size := sum(each.chunk.nbytes for each in found)) < least:
-                    self._records += found
+                    self.records += found
                     self._raw += size
                 else:
                     self._encode_runs(cid, found)
 
     def _encode_runs(self, cid: int, found: list[Arrived]) -> None:
         if self.with_acq:
-            known = [each.acqs for each in found if each.acqs is not None]
-            known += [] if self._acqs is None else [self._acqs]
-            self._acqs = AcqInterval(min(each.acq_min for each in known), max(each.acq_max for each in known))
+            self._acqs = self._spanned(found)
         else:
             give_acqs(found, 0)
         runs = runs_of([(each, int(self.with_acq)) for each in found])
@@ -212,9 +205,8 @@ class Put:
         level = Level.PUT if len(runs) == 1 else Level.FINAL
         for run in runs:
             encoded = []
-            run.reverse()
-            while run:
-                encoded.append(EncodedBlock(run.pop(), Codec.LZ4))
+            while run:  # frees each block once it is encoded
+                encoded.append(EncodedBlock(run.pop(0), Codec.LZ4))
             self._encoded.append((cid, encoded, level))
             self._encoded_bytes += sum(block.nbytes + _BLOCK for block in encoded)
 
@@ -274,6 +266,15 @@ def give_acqs(records: Iterable[Arrived], next_acq: int) -> None:
             _INT64.pack_into(each.chunk.rows(), _ACQ, first)
         else:
             _write_acqs(each.chunk, np.arange(first, first + len(each.chunk), dtype="<i8"))
+
+
+def by_cid(puts: Iterable[Put]) -> dict[int, list[tuple[Arrived, int]]]:
+    """Groups the records that are not encoded by cid, each with its mark."""
+    groups: dict[int, list[tuple[Arrived, int]]] = {}
+    for put in puts:
+        for records in put.records:
+            groups.setdefault(records.cid, []).append((records, put.mark))
+    return groups
 
 
 def runs_of(marked: list[tuple[Arrived, int]]) -> list[list[Block]]:

@@ -19,10 +19,11 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import closing, suppress
 from heapq import heappop, heappush
+from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
 import attrs
 import msgspec
@@ -34,13 +35,16 @@ from tsmodel.errors import StoreCorruptError, StoreError, UnsupportedError
 from tsmodel.keys import LIMITS
 from tsmodel.store.blocks import Block, uses_codec
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
-from tsmodel.store.interface import Engine, SupersededError
+from tsmodel.store.interface import SupersededError
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.parts import Codec
-from tsmodel.store.sqlite import SQLiteEngine, check_schema, examined, new_file, read_state, write_state
-from tsmodel.store.tables import PUTS, REMOVALS, Kind, Snapshot, Transaction
+from tsmodel.store.sqlite import SQLiteEngine, SQLiteTables, check_schema, examined, new_file, read_state
+from tsmodel.store.tables import PUTS, REMOVALS, Kind, Snapshot, TableEngine
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.sorting import is_sorted
+
+if TYPE_CHECKING:
+    from tsmodel.store.store import EmbeddedStore
 
 __all__ = [
     "CidInfo",
@@ -81,10 +85,6 @@ _DENSE: Final = 256
 """Records per series that are enough."""
 _FAN: Final = 16
 """How many chains of runs are merged at once. One block per chain is read ahead, which is less than half of a step."""
-_AT_ONCE: Final = 16 * 2**20
-"""Bytes of blocks written to a new file in one transaction."""
-
-
 _HIDING: Final = ("schema", "journal", "pages", "runs", "blocks", "run")
 """Places of faults that may hide an unknown number of records."""
 
@@ -266,7 +266,7 @@ def info(path: PathLike) -> Info:
         return _info(name, snapshot)
 
 
-def info_of(store: OnEngine) -> Info:
+def info_of(store: EmbeddedStore) -> Info:
     """Like `info`, for an open store in a file or in PostgreSQL.
 
     Raises:
@@ -281,45 +281,37 @@ def info_of(store: OnEngine) -> Info:
 
 def _info(name: str, snapshot: Snapshot) -> Info:
     cids = {}
-    by_cid: dict[int, list[Directory]] = {}
-    for run in snapshot.table.runs.values():
-        by_cid.setdefault(run.cid, []).append(run)
-    for cid, runs in sorted(by_cid.items()):
-        series: set[tuple[int, int]] = set()
-        for run in runs:
-            for at in range(len(run.entries)):
-                series |= _series(run, at, lambda run=run, at=at: snapshot.stored(run, at))  # type: ignore[misc]
+    table = snapshot.table
+    for cid in table.cids:
+        runs = table.of_cid(cid)
         entries = np.concatenate([run.entries for run in runs])
         cids[cid] = CidInfo(
-            records=int(entries["count"].sum()),
-            series=len(series),
+            records=sum(run.count for run in runs),
+            series=len({one for run in runs for at in range(len(run.entries)) for one in _series(snapshot, run, at)}),
             runs=len(runs),
             blocks=len(entries),
-            stored=int(entries["length"].sum()),
+            stored=sum(run.length for run in runs),
             cap=(int(entries["cap_min"].min()), int(entries["cap_max"].max())),
             acq=(int(entries["acq_min"].min()), int(entries["acq_max"].max())),
         )
-    file_bytes, free = snapshot.sizes()
-    size = sum(run.size for runs in by_cid.values() for run in runs)
-    last = snapshot.last_acq()
-    puts, removals = sum(1 for _ in snapshot.puts()), sum(1 for _ in snapshot.removals())
     found = list(cids.values())
+    file_bytes, free_bytes = snapshot.sizes()
     return Info(
         path=name,
         file_bytes=file_bytes,
-        free_bytes=free,
+        free_bytes=free_bytes,
         records=sum(each.records for each in found),
         series=sum(each.series for each in found),
-        runs=sum(each.runs for each in found),
+        runs=len(table.runs),
         blocks=sum(each.blocks for each in found),
-        bytes=size,
+        bytes=sum(run.size for run in table.runs.values()),
         stored=sum(each.stored for each in found),
         cap=_span([each.cap for each in found]),
         acq=_span([each.acq for each in found]),
-        last_acq=last,
+        last_acq=snapshot.last_acq(),
         cids=cids,
-        puts=puts,
-        removals=removals,
+        puts=sum(1 for _ in snapshot.puts()),
+        removals=sum(1 for _ in snapshot.removals()),
     )
 
 
@@ -353,7 +345,7 @@ def verify(path: PathLike, progress: OnProgress | None = None) -> Verified:
         return _verified(os.fspath(path), contents, faults, progress)
 
 
-def verify_store(store: OnEngine, progress: OnProgress | None = None) -> Verified:
+def verify_store(store: EmbeddedStore, progress: OnProgress | None = None) -> Verified:
     """Like `verify`, for an open store in a file or in PostgreSQL.
 
     In PostgreSQL, reads one snapshot and checks everything except PostgreSQL's own pages and indexes; `pg_amcheck` checks
@@ -381,7 +373,7 @@ def _verified(name: str, contents: _Contents, faults: list[Fault], progress: OnP
     contents.check_table([run.directory for run in runs])
     contents.check_history()
     records = size = stored = blocks = ahead = 0
-    steps = _Steps(progress, sum(int(run.directory.entries["length"].sum()) for run in runs))
+    steps = _Steps(progress, sum(run.directory.length for run in runs))
     for run in runs:
         entries, last = run.directory.entries, None
         for at in range(len(entries)):
@@ -436,7 +428,7 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
         contents = _Contents(connection, faults)
         runs = list(contents.runs())
         contents.check_table([run.directory for run in runs if run.is_sure])
-        steps = _Steps(progress, sum(int(run.directory.entries["length"].sum()) for run in runs))
+        steps = _Steps(progress, sum(run.directory.length for run in runs))
         try:
             with new_file(target) as (made, filled):
                 filling = _Filling(filled)
@@ -463,7 +455,7 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
                     last = max(last, min(greatest, now_ns()))
                     if greatest > LIMITS["acq"].least:
                         contents.report("state", _NO_ACQ)
-                filling.finish(State(last_acq=last))
+                filling.finish(last)
                 filled.close()
                 _check_made(made)
         except FileExistsError as error:
@@ -472,7 +464,7 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
     return Recovered(str(target), filling.records, filling.blocks, tuple(faults))
 
 
-def backup(store: OnEngine, path: PathLike, progress: OnProgress | None = None) -> Verified:
+def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = None) -> Verified:
     """Copies a snapshot of an embedded file to a new file; readers and writers continue meanwhile. The copy is a closed
     store with the same blocks and the same `last_acq`.
 
@@ -498,7 +490,7 @@ def backup(store: OnEngine, path: PathLike, progress: OnProgress | None = None) 
     try:
         with engine.reading() as snapshot, new_file(target) as (made, connection):
             runs = sorted(snapshot.table.runs.values(), key=lambda run: run.number)
-            steps = _Steps(progress, sum(int(run.entries["length"].sum()) for run in runs))
+            steps = _Steps(progress, sum(run.length for run in runs))
             filling = _Filling(connection)
             for run in runs:
                 for at in range(len(run.entries)):
@@ -513,7 +505,7 @@ def backup(store: OnEngine, path: PathLike, progress: OnProgress | None = None) 
                 filling.keep(run)
             for kind in (PUTS, REMOVALS):
                 filling.remember(kind, snapshot.history(kind))  # the copy is verified
-            filling.finish(msgspec.structs.replace(snapshot.state, is_open=False), as_it_is=True)
+            filling.finish_as(msgspec.structs.replace(snapshot.state, is_open=False))
             connection.close()
             report = _check_made(made)
     except FileExistsError as error:
@@ -522,7 +514,7 @@ def backup(store: OnEngine, path: PathLike, progress: OnProgress | None = None) 
     return attrs.evolve(report, path=str(target))
 
 
-def compact(store: OnEngine, progress: OnProgress | None = None) -> Compacted:
+def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compacted:
     """Merges the runs of each cid, compresses their blocks more strongly, and frees unused space. A file returns the
     space to the file system; PostgreSQL tables keep it for later puts.
 
@@ -551,10 +543,8 @@ def compact(store: OnEngine, progress: OnProgress | None = None) -> Compacted:
     if isinstance(engine, SQLiteEngine):
         _check_space(engine.path, before - free)
     runs_before = len(table.runs)
-    groups = [
-        (cid, group) for cid in sorted({run.cid for run in table.runs.values()}) for group in _by_time(table.of_cid(cid))
-    ]
-    lengths = [sum(int(run.entries["length"].sum()) for run in group) for _, group in groups]
+    groups = [(cid, group) for cid in table.cids for group in _by_time(table.of_cid(cid))]
+    lengths = [sum(run.length for run in group) for _, group in groups]
     steps = _Steps(progress, sum(lengths))
     is_changed = False
     for (cid, group), length in zip(groups, lengths, strict=True):
@@ -584,21 +574,14 @@ def _by_time(runs: Sequence[Directory]) -> Iterator[list[Directory]]:
 
 
 class _Merging:
-    """Merges runs of one cid into runs that do not overlap.
+    """Merges the `known` runs of one cid into runs that do not overlap, and leaves runs that are added meanwhile alone.
 
     Runs that do not overlap form a chain. A step merges the first blocks of several chains, up to the key beyond which
     unread blocks could hold records. It stores the result as one run, the records beyond that key as another, and removes
-    the merged blocks from the chains.
-
-    Args:
-        engine: holds the runs.
-        cid: their client id.
-        known: numbers of the runs to merge; runs added meanwhile are left alone.
-        steps: reports progress.
-        limit: the progress, in bytes, when everything is merged.
+    the merged blocks from the chains. `limit` is the progress, in bytes, when everything is merged.
     """
 
-    def __init__(self, engine: TabularEngine, cid: int, known: set[int], steps: _Steps, limit: int) -> None:
+    def __init__(self, engine: TableEngine, cid: int, known: set[int], steps: _Steps, limit: int) -> None:
         self._engine, self._cid, self._known = engine, cid, known
         self._steps, self._limit = steps, limit
         self._known_ends: dict[int, _Ends] = {}
@@ -636,7 +619,7 @@ class _Merging:
             if known:
                 is_large = sum(block.size for block in known) >= _STEP // 2
                 level = Level.FINAL if is_large else Level.PUT
-                staged.append(transaction.stage(self._cid, known, is_merged=True, level=level))
+                staged.append(transaction.stage(self._cid, known, level=level, codec=Codec.ZSTD))
             if beyond:
                 staged.append(transaction.stage(self._cid, beyond))
             transaction.confirm(list(runs.values()))
@@ -708,26 +691,16 @@ def _check_space(path: str, used: int) -> None:
             )
 
 
-@attrs.frozen(eq=False)
-class _Run:
-    """A run of a file that may be damaged.
-
-    Attributes:
-        directory: its directory.
-        is_sure: whether the checksum of the directory matches. If not, each block must confirm what the directory says.
-    """
+class _Run(NamedTuple):
+    """A run of a file that may be damaged. If the checksum of its directory does not match, the run is not `is_sure`: each
+    block must then confirm what the directory says."""
 
     directory: Directory
     is_sure: bool
 
 
 class _Contents:
-    """Reads a file that may be damaged. Reports each fault once.
-
-    Args:
-        connection: a snapshot of the file.
-        faults: receives the faults.
-    """
+    """Reads a snapshot of a file that may be damaged. Adds each fault to `faults` once."""
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error, UnicodeDecodeError, StoreCorruptError, OverflowError)
     """Exceptions that damage may raise."""
@@ -805,28 +778,19 @@ class _Contents:
 
     def check_history(self) -> None:
         """Checks the log of puts and removals."""
-        for kind, digest, following in self._said():
-            total = 0
-            for number, data in self.history(kind):
-                total = (total + kind.checksum(data)) % 2**64
-                if following is not None and number >= following:
-                    self.report(f"{kind.one} {number}", "it has a number that was not assigned yet")
-            if digest is not None and total != digest:
-                self.report(kind.table, f"the intact entries do not match the {kind.table} checksum of the file's state")
-
-    def _said(self) -> Iterator[tuple[Kind[Any], int | None, int | None]]:
         state = self.state
-        if state is None:
-            yield PUTS, None, None
-            yield REMOVALS, None, None
-        else:
-            yield PUTS, state.puts_digest, state.next_put
-            yield REMOVALS, state.removals_digest, state.next_removal
+        for kind in (PUTS, REMOVALS):
+            digest = 0
+            for number, data in self.history(kind):
+                digest = kind.changed(digest, data)
+                if state is not None and number >= kind.following(state):
+                    self.report(f"{kind.one} {number}", "it has a number that was not assigned yet")
+            if state is not None and digest != kind.digest(state):
+                self.report(kind.table, f"the intact entries do not match the {kind.table} checksum of the file's state")
 
     def history(self, kind: Kind[Any]) -> Iterator[tuple[int, bytes]]:
         """Yields the intact puts or removals: number and stored bytes."""
-        bound = next((following for each, _, following in self._said() if each is kind), None)
-        for number in self._numbers(kind.table, "number", bound):
+        for number in self._numbers(kind.table, "number", None if self.state is None else kind.following(self.state)):
             try:
                 data = self._entry(kind, number)
                 kind.from_bytes(data, number)
@@ -913,12 +877,7 @@ class _Contents:
 
 
 class _TableContents(_Contents):
-    """Reads tables that may be damaged, through an engine whose database can read all of its rows.
-
-    Args:
-        snapshot: a snapshot of the store.
-        faults: receives the faults.
-    """
+    """Reads tables that may be damaged, through an engine whose database can read all of its rows."""
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (StoreCorruptError, OverflowError)
     _connection: Snapshot
@@ -944,46 +903,35 @@ class _TableContents(_Contents):
 
 
 class _Filling:
-    """Writes encoded blocks to a new file.
-
-    Args:
-        connection: a connection to the file.
-    """
+    """Writes encoded blocks to a new file, which no other process sees before it is complete and synced."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        # No other process sees the file before it is complete and synced.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = OFF").fetchone()
         connection.execute("BEGIN")
+        self._connection, self._tables = connection, SQLiteTables(connection)
         self.records = self.blocks = 0
-        self._size = 0
         self._runs = self._digest = 0
         self._next_run = self._next_block = 1
         self._cid, self._first = 0, 1
         self._entries: list[npt.NDArray[Any]] = []
         self._last: tuple[int, ...] | None = None
-        self._history: dict[str, Any] = {}
+        self._history: dict[str, int] = {}
 
     def write(self, number: int, data: bytes) -> None:
         """Writes a block."""
-        self._connection.execute("INSERT INTO blocks (id, data) VALUES (?, ?)", (number, data))
+        self._tables.add_blocks(number, [data])
         self._next_block = max(self._next_block, number + 1)
-        self._size += len(data)
-        if self._size >= _AT_ONCE:
-            self._connection.execute("COMMIT")
-            self._connection.execute("BEGIN")
-            self._size = 0
 
     def keep(self, run: Directory) -> None:
         """Writes the directory of a run."""
-        row = (run.number, run.cid, run.digest.to_bytes(16, "little"), run.to_bytes())
-        self._connection.execute("INSERT INTO runs (number, cid, digest, directory) VALUES (?, ?, ?, ?)", row)
+        self._tables.add_run(run, 0)
+        self._tables.flush()
         self._runs += 1
         self._digest = (self._digest + run.digest) % 2**128
         self._next_run = max(self._next_run, run.number + 1)
         self.blocks += len(run.entries)
-        self.records += int(run.entries["count"].sum())
+        self.records += run.count
 
     def begin(self, cid: int) -> None:
         """Begins a new run."""
@@ -1002,28 +950,20 @@ class _Filling:
     def end(self) -> None:
         """Ends the run and writes its directory."""
         if self._entries:
-            entries = np.concatenate(self._entries)
-            self.keep(Directory.of_entries(self._next_run, self._cid, self._first, entries))
+            self.keep(Directory.of_entries(self._next_run, self._cid, self._first, np.concatenate(self._entries)))
 
     def remember(self, kind: Kind[Any], rows: Iterable[tuple[int, bytes]]) -> tuple[int, int]:
         """Writes puts or removals; returns the last number and the sum of the checksums."""
         last = digest = 0
         for number, data in rows:
-            self._connection.execute(f"INSERT INTO {kind.table} (number, data) VALUES (?, ?)", (number, data))  # noqa: S608
+            self._tables.add_entry(kind, number, data)
             last, digest = number, kind.changed(digest, data)
         return last, digest
 
     def take_history(self, contents: _Contents, mark: int) -> int:
-        """Copies the intact puts and removals of a damaged file.
-
-        Args:
-            contents: the damaged file.
-            mark: the greatest mark among the recovered records.
-
-        Returns:
-            The greatest acq that a known PUT assigned.
-        """
-        state, greatest = contents.state, LIMITS["acq"].least
+        """Copies the intact puts and removals of a damaged file; `mark` is the greatest among its intact records. Returns
+        the greatest acq that a known PUT assigned."""
+        greatest = LIMITS["acq"].least
 
         def puts() -> Iterator[tuple[int, bytes]]:
             nonlocal greatest
@@ -1034,31 +974,23 @@ class _Filling:
 
         last_put, puts_digest = self.remember(PUTS, puts())
         last_removal, removals_digest = self.remember(REMOVALS, contents.history(REMOVALS))
+        state = contents.state or State()
         self._history = {
-            "next_put": max(last_put, mark, 0 if state is None else state.next_put - 1) + 1,
-            "next_removal": max(last_removal, 0 if state is None else state.next_removal - 1) + 1,
+            "next_put": max(last_put + 1, mark + 1, state.next_put),
+            "next_removal": max(last_removal + 1, state.next_removal),
             "puts_digest": puts_digest,
             "removals_digest": removals_digest,
         }
         return greatest
 
-    def finish(self, state: State, *, as_it_is: bool = False) -> None:
-        """Writes the state.
+    def finish(self, last_acq: int) -> None:
+        """Writes a state for what was written."""
+        counted = {"runs": self._runs, "digest": self._digest, "next_run": self._next_run, "next_block": self._next_block}
+        self.finish_as(msgspec.structs.replace(State(last_acq), **counted, **self._history))
 
-        Args:
-            state: provides `last_acq`; the counts and digests are those of what was written.
-            as_it_is: writes `state` unchanged.
-        """
-        if not as_it_is:
-            state = msgspec.structs.replace(
-                state,
-                runs=self._runs,
-                digest=self._digest,
-                next_run=self._next_run,
-                next_block=self._next_block,
-                **self._history,
-            )
-        write_state(self._connection, state)
+    def finish_as(self, state: State) -> None:
+        """Writes a known state."""
+        self._tables.write_state(state)
         self._connection.execute("COMMIT")
 
 
@@ -1086,33 +1018,7 @@ def _check_made(path: Path) -> Verified:
     return report
 
 
-class OnEngine(Protocol):
-    """A store over an engine."""
-
-    @property
-    def engine(self) -> Engine:
-        """Where blocks are kept."""
-        ...
-
-
-class TabularEngine(Protocol):
-    """An engine that stores blocks in tables."""
-
-    @property
-    def path(self) -> str:
-        """The file or database."""
-        ...
-
-    def reading(self) -> AbstractContextManager[Snapshot]:
-        """See `Engine.reading`."""
-        ...
-
-    def preparing(self) -> AbstractContextManager[Transaction]:
-        """Opens a transaction that may read and stage runs before it locks out other writers."""
-        ...
-
-
-def _engine(store: OnEngine, what: str, instead: str) -> SQLiteEngine:
+def _engine(store: EmbeddedStore, what: str, instead: str) -> SQLiteEngine:
     engine = store.engine
     if not isinstance(engine, SQLiteEngine):
         where = "in memory" if engine.path is None else f"in {engine.path}"
@@ -1120,13 +1026,13 @@ def _engine(store: OnEngine, what: str, instead: str) -> SQLiteEngine:
     return engine
 
 
-def _tabular(store: OnEngine, what: str, instead: str) -> TabularEngine:
+def _tabular(store: EmbeddedStore, what: str, instead: str) -> TableEngine:
     engine: Any = store.engine
     if isinstance(engine, MemoryEngine):
         raise UnsupportedError(
             f"{what} works on embedded files and PostgreSQL only, and this store is in memory: {instead}"
         )
-    found: TabularEngine = engine
+    found: TableEngine = engine
     return found
 
 
@@ -1150,12 +1056,12 @@ def _exists(target: Path) -> StoreError:
     return StoreError(f"{target} exists; give the path of a new file", path=str(target))
 
 
-def _series(run: Directory, at: int, stored: Callable[[], bytes]) -> set[tuple[int, int]]:
+def _series(snapshot: Snapshot, run: Directory, at: int) -> set[tuple[int, int]]:
     """The series of a block. The bounds of most blocks show that they hold just one."""
     mid_min, mid_max, moid_min, moid_max = run.bounds(at)[1:5]
     if mid_min == mid_max and moid_min == moid_max:
         return {(mid_min, moid_min)}
-    block = checked_block(run, at, stored())
+    block = checked_block(run, at, snapshot.stored(run, at))
     pairs = np.stack([block.key("mid"), block.key("moid").astype(np.int64)], axis=1)
     begins = np.append(True, (pairs[1:] != pairs[:-1]).any(axis=1))
     return set(map(tuple, pairs[begins].tolist()))
@@ -1167,14 +1073,6 @@ def _span(spans: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
 
 def _spans(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Groups ascending numbers into spans without gaps."""
-    first = last = None
-    for number in numbers:
-        if first is None or last is None:
-            first = last = number
-        elif number == last + 1:
-            last = number
-        else:
-            yield first, last
-            first = last = number
-    if first is not None and last is not None:
-        yield first, last
+    for _, group in groupby(enumerate(numbers), lambda each: each[1] - each[0]):
+        span = [number for _, number in group]
+        yield span[0], span[-1]

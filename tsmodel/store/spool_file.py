@@ -22,9 +22,9 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Final, Literal, TypeVar
-from urllib.parse import quote
 
 import attrs
 import cramjam
@@ -35,7 +35,7 @@ from tsmodel.backend import Batch
 from tsmodel.errors import SessionError, SpoolFullError, StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError
 from tsmodel.forking import in_child
 from tsmodel.store.sqlite import APPLICATION_ID as STORE_ID
-from tsmodel.store.sqlite import sync_directory
+from tsmodel.store.sqlite import CANNOT, connected, identity, sync_directory, undo
 from tsmodel.timestamps import now_ns
 
 __all__ = ["DEFAULT_SPOOL_BYTES", "DrainerLock", "Queued", "SetAside", "SpoolFile", "Totals", "WhenFull"]
@@ -54,34 +54,39 @@ FORMAT_VERSION: Final = 1
 WAITING, IN_DOUBT, ASIDE = 0, 1, 2
 WITH_ACQ, UNLESS_STORED = 1, 2
 
-_BUSY_SECONDS: Final = 60.0
 _JOURNAL_BYTES: Final = 2**20
-_CANNOT: Final = ("locked", "disk I/O", "full", "readonly", "unable to open", "interrupted", "too big", "busy")
 _RAW, _ZSTD = b"\0", b"\1"
 
-_TOTALS: Final = ("puts", "records", "bytes", "size")
 _SCHEMA: Final = """
 CREATE TABLE state (name TEXT PRIMARY KEY, value);
+
 CREATE TABLE puts (
     number INTEGER PRIMARY KEY AUTOINCREMENT, uid BLOB NOT NULL, time INTEGER NOT NULL, state INTEGER NOT NULL,
     kind INTEGER NOT NULL, records INTEGER NOT NULL, bytes INTEGER NOT NULL, size INTEGER NOT NULL,
     bound INTEGER, reason TEXT, detail TEXT, digest BLOB NOT NULL
 );
+
 CREATE INDEX puts_by_state ON puts (state, number);
+
 CREATE TABLE bodies (number INTEGER PRIMARY KEY, data BLOB NOT NULL);
+
 CREATE TABLE totals (
     state INTEGER PRIMARY KEY, puts INTEGER NOT NULL, records INTEGER NOT NULL, bytes INTEGER NOT NULL,
     size INTEGER NOT NULL
 );
+
 INSERT INTO totals VALUES (0, 0, 0, 0, 0), (1, 0, 0, 0, 0), (2, 0, 0, 0, 0);
+
 CREATE TRIGGER added AFTER INSERT ON puts BEGIN
     UPDATE totals SET puts = puts + 1, records = records + new.records, bytes = bytes + new.bytes, size = size + new.size
         WHERE state = new.state;
 END;
+
 CREATE TRIGGER removed AFTER DELETE ON puts BEGIN
     UPDATE totals SET puts = puts - 1, records = records - old.records, bytes = bytes - old.bytes, size = size - old.size
         WHERE state = old.state;
 END;
+
 CREATE TRIGGER changed AFTER UPDATE ON puts BEGIN
     UPDATE totals SET puts = puts - 1, records = records - old.records, bytes = bytes - old.bytes, size = size - old.size
         WHERE state = old.state;
@@ -310,9 +315,8 @@ class SpoolFile:
             StoreInDoubtError: when the put may or may not have been added.
         """
         uid = uid or os.urandom(16)
-        data = _packed(batches)
+        data, records, size = _packed(batches)
         kind = WITH_ACQ * with_acq + UNLESS_STORED * unless_stored
-        records, size = sum(batch.count for batch in batches), sum(len(batch.records) for batch in batches)
         state = WAITING if bound is None else IN_DOUBT
         row = (uid, now_ns(), state, kind, records, size, len(data), bound, _digest(uid, kind, records, data))
         try:
@@ -347,18 +351,14 @@ class SpoolFile:
         with self._connected() as connection:
             sql = "SELECT number, kind, bytes FROM puts WHERE state = ? ORDER BY number LIMIT ?"
             rows = connection.execute(sql, (IN_DOUBT, -1)).fetchall()
-            if rows:
-                kind = rows[0][1]
-                return [self._read(connection, number) for number, each, _ in rows if each == kind]
-            taken: list[int] = []
-            total = 0
-            kind = None
-            for number, each, size in connection.execute(sql, (WAITING, most_puts)):
-                total += size
-                if taken and (each != kind or total > most_bytes):
-                    break
-                kind = each
-                taken.append(number)
+            taken = [number for number, kind, _ in rows if kind == rows[0][1]]
+            if not taken:
+                rows = connection.execute(sql, (WAITING, most_puts)).fetchall()
+                totals = accumulate(size for _, _, size in rows)
+                for (number, kind, _), total in zip(rows, totals, strict=True):
+                    if taken and (kind != rows[0][1] or total > most_bytes):
+                        break
+                    taken.append(number)
             return [self._read(connection, number) for number in taken]
 
     def mark(self, numbers: Sequence[int], bound: int) -> bool:
@@ -401,13 +401,11 @@ class SpoolFile:
             ahead: how far the database's clock is ahead of this machine's, in ns; None if unknown.
         """
         with self._connected(writes=True) as connection:
-            sent = _sum(connection, "records", stored)
+            query = "SELECT uid, kind, records FROM puts WHERE number = ?"
+            sent = sum(row[2] for number in stored for row in connection.execute(query, (number,)))
             for number, batches in parts:
-                data = _packed(batches)
-                uid, kind, before = connection.execute(
-                    "SELECT uid, kind, records FROM puts WHERE number = ?", (number,)
-                ).fetchone()
-                records, size = sum(batch.count for batch in batches), sum(len(batch.records) for batch in batches)
+                data, records, size = _packed(batches)
+                uid, kind, before = connection.execute(query, (number,)).fetchone()
                 sent += before - records
                 connection.execute(
                     "UPDATE puts SET state = ?, bound = NULL, records = ?, bytes = ?, size = ?, digest = ? "
@@ -438,16 +436,16 @@ class SpoolFile:
                 "SELECT min(time) FROM (SELECT time FROM (SELECT time FROM puts WHERE state = 0 ORDER BY number LIMIT 1) "
                 "UNION ALL SELECT time FROM (SELECT time FROM puts WHERE state = 1 ORDER BY number LIMIT 1))"
             ).fetchone()[0]
-        waiting, doubtful, aside = (dict(zip(_TOTALS, rows[key], strict=True)) for key in (WAITING, IN_DOUBT, ASIDE))
+        puts, records, size, _ = map(sum, zip(rows[WAITING], rows[IN_DOUBT], strict=True))
         return Totals(
-            puts=waiting["puts"] + doubtful["puts"],
-            records=waiting["records"] + doubtful["records"],
-            bytes=waiting["bytes"] + doubtful["bytes"],
-            in_doubt=doubtful["puts"],
+            puts=puts,
+            records=records,
+            bytes=size,
+            in_doubt=rows[IN_DOUBT][0],
             oldest=oldest,
-            aside=aside["puts"],
-            aside_records=aside["records"],
-            size=waiting["size"] + doubtful["size"] + aside["size"],
+            aside=rows[ASIDE][0],
+            aside_records=rows[ASIDE][1],
+            size=sum(row[3] for row in rows.values()),
             dropped=state["dropped"],
             drained=state["drained"],
             acked=state.get("acked"),
@@ -476,9 +474,10 @@ class SpoolFile:
         """
         with self._connected(writes=True) as connection:
             rows = _aside(connection, numbers, self.path)
-            if numbers is not None and (damaged := [number for number, reason, _ in rows if reason == "damaged"]):
+            damaged = [number for number, reason, _ in rows if reason == "damaged"]
+            if numbers is not None and damaged:
                 raise SessionError(f"put {damaged[0]} of {self.path} is damaged and cannot be sent; discard it")
-            rows = [row for row in rows if row[1] != "damaged"]
+            rows = [row for row in rows if row[0] not in damaged]
             for number, reason, bound in rows:
                 again = reason == "undecided" and bound is not None and not unchecked
                 sql = "UPDATE puts SET state = ?, bound = ?, reason = NULL, detail = NULL WHERE number = ?"
@@ -568,7 +567,7 @@ class SpoolFile:
         with self._errors(), _AT_WORK, closing(_opened(self.path, "rwc")) as connection:
             connection.execute("BEGIN IMMEDIATE")
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                for statement in _statements(_SCHEMA):
+                for statement in _SCHEMA.split("\n\n"):  # `executescript` would commit
                     connection.execute(statement)
                 _set(connection, id=os.urandom(16), target="", dropped=0, drained=0)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -600,9 +599,7 @@ class SpoolFile:
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if connection.in_transaction:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
+            undo(connection)
             why = "the disk is full" if "full" in str(error) else str(error)
             raise StoreInDoubtError(f"the spool {self.path}: {why}", path=self.path) from error
 
@@ -629,7 +626,7 @@ class SpoolFile:
             yield
         except sqlite3.OperationalError as error:
             said = str(error)
-            if not any(text in said for text in _CANNOT):
+            if not any(text in said for text in CANNOT):
                 raise self._damaged(error) from error
             if "full" in said:
                 said = "the disk is full"
@@ -656,8 +653,7 @@ class SpoolFile:
 
 
 def _opened(path: str, mode: str) -> sqlite3.Connection:
-    uri = f"file:{quote(path.replace(os.sep, '/'))}?mode={mode}"
-    connection = sqlite3.connect(uri, timeout=_BUSY_SECONDS, isolation_level=None, uri=True, check_same_thread=False)
+    connection = connected(path, f"mode={mode}")
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect only as the first statement on a new file
         connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
@@ -670,27 +666,12 @@ def _opened(path: str, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _statements(script: str) -> Iterator[str]:
-    """Splits a script into statements: `executescript` would commit."""
-    part = ""
-    for line in script.splitlines(keepends=True):
-        part += line
-        if sqlite3.complete_statement(part):
-            yield part
-            part = ""
-
-
 def _state(connection: sqlite3.Connection) -> dict[str, Any]:
     return dict(connection.execute("SELECT name, value FROM state"))
 
 
 def _set(connection: sqlite3.Connection, **values: object) -> None:
     connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(values.items()))
-
-
-def _sum(connection: sqlite3.Connection, column: str, numbers: Sequence[int]) -> int:
-    sql = f"SELECT {column} FROM puts WHERE number = ?"  # noqa: S608 - a constant
-    return sum(row[0] for number in numbers for row in connection.execute(sql, (number,)))
 
 
 def _remove(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
@@ -708,13 +689,14 @@ def _aside(connection: sqlite3.Connection, numbers: Sequence[int] | None, path: 
     return list(rows.values()) if numbers is None else [rows[number] for number in dict.fromkeys(numbers)]
 
 
-def _packed(batches: Sequence[Batch]) -> bytes:
-    """Encodes batches; compressed if that is smaller."""
+def _packed(batches: Sequence[Batch]) -> tuple[bytes, int, int]:
+    """Encodes batches, compressed if that is smaller; also returns the number of records and their size in a put."""
     raw = msgspec.msgpack.encode(
         [(int(each.cid), int(each.count), int(each.record_size), each.records) for each in batches]
     )
     small = bytes(cramjam.zstd.compress(raw, 1))
-    return _ZSTD + small if len(small) < len(raw) else _RAW + raw
+    data = _ZSTD + small if len(small) < len(raw) else _RAW + raw
+    return data, sum(each.count for each in batches), sum(len(each.records) for each in batches)
 
 
 def _unpacked(data: bytes) -> list[Batch]:
@@ -730,11 +712,9 @@ def _digest(uid: bytes, kind: int, records: int, data: bytes) -> bytes:
 
 
 def _inode(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - asked twice for each put
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+    with suppress(FileNotFoundError):
+        return identity(path)
+    return None
 
 
 if sys.platform == "win32":

@@ -33,9 +33,10 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -48,14 +49,18 @@ from tsmodel.store.tables import PUTS, Kind, Snapshot, Transaction
 
 __all__ = [
     "APPLICATION_ID",
+    "CANNOT",
     "DEFAULT_CACHE",
     "FORMAT_VERSION",
     "SQLiteEngine",
     "check_schema",
+    "connected",
     "examined",
+    "identity",
     "new_file",
     "read_state",
     "sync_directory",
+    "undo",
     "write_state",
 ]
 
@@ -95,7 +100,7 @@ _SCHEMA: Final = (
 )
 _EARLY_TABLES: Final = 3
 """Number of tables in files written before the log of puts and removals existed."""
-_CANNOT: Final = ("locked", "disk I/O", "full", "readonly", "unable to open", "interrupted", "too big", "busy")
+CANNOT: Final = ("locked", "disk I/O", "full", "readonly", "unable to open", "interrupted", "too big", "busy")
 """Texts in SQLite errors that do not mean damage. Python 3.10 does not expose the error codes."""
 
 _ADD_BLOCK: Final = "INSERT INTO blocks (id, data) VALUES (?, ?)"
@@ -177,6 +182,11 @@ class SQLiteTables:
     def drop_run(self, number: int, generation: int) -> None:  # noqa: ARG002
         self._waiting[_DROP_RUN].append((number,))
 
+    def directories(self, numbers: Sequence[int]) -> dict[int, object]:
+        query = "SELECT directory FROM runs WHERE number = ?"
+        found = ((number, self.connection.execute(query, (number,)).fetchone()) for number in numbers)
+        return {number: row[0] for number, row in found if row is not None}
+
     def entries(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
         self.flush()
         return iter(self.connection.execute(f"SELECT number, data FROM {kind.table} ORDER BY number"))
@@ -248,7 +258,7 @@ class SQLiteEngine:
         with self._lock, self._errors():
             try:
                 _check_place(Path(path), create and not read_only)
-                self._key = _identity(Path(path))
+                self._key = identity(Path(path))
             except (OSError, ValueError) as error:  # an invalid path: too long, or with a NUL in it
                 raise StoreError(f"{path!r} cannot be opened: {error}", path=path) from error
             if self._key in _lost_files:
@@ -295,7 +305,7 @@ class SQLiteEngine:
         """Opens a transaction on the write connection."""
         with held(self._lock, wait=wait), self._errors("; nothing was stored by this call"):
             writer = self._checked_writer()
-            _undo(writer)  # what a second Ctrl-C has kept from being undone
+            undo(writer)  # what a second Ctrl-C has kept from being undone
             try:
                 self._begin(writer, wait)
                 transaction = _Transaction(self, SQLiteTables(writer))
@@ -308,12 +318,13 @@ class SQLiteEngine:
                 transaction.finish()
                 table = transaction.changed_table()
             except BaseException:
-                _undo(writer)
+                undo(writer)
                 raise
             self._commit(writer)
             self._table = table
             if not self._readers and self._has_grown():
-                self._cut_back(writer)
+                with suppress(sqlite3.Error):
+                    _truncate_journal(writer)
 
     def preparing(self) -> AbstractContextManager[Transaction]:
         """Same as `writing`: SQLite has one writer, so what it reads cannot change."""
@@ -369,14 +380,11 @@ class SQLiteEngine:
         with self._lock, self._errors("; the file stays as large as it is"):
             writer = self._checked_writer()
             writer.execute("VACUUM")
-            writer.execute("PRAGMA busy_timeout = 0")
             try:
-                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                _truncate_journal(writer)
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):  # by a reader: a later put truncates the file
                     raise
-            finally:
-                writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
 
     def _checked_writer(self) -> sqlite3.Connection:
         self._check_open()
@@ -387,18 +395,13 @@ class SQLiteEngine:
         return self._opened_writer()
 
     def _begin(self, writer: sqlite3.Connection, wait: bool) -> None:
-        if wait:
-            writer.execute("BEGIN IMMEDIATE")
-            return
-        writer.execute("PRAGMA busy_timeout = 0")
-        try:
-            writer.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):  # by another process
-                raise EngineBusyError from error
-            raise
-        finally:
-            writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
+        with nullcontext() if wait else _impatience(writer):
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not wait and "locked" in str(error):  # by another process
+                    raise EngineBusyError from error
+                raise
 
     @property
     def is_at_work(self) -> bool:
@@ -421,7 +424,7 @@ class SQLiteEngine:
             for connection in inherited:
                 _leak(connection)
             with suppress(OSError):
-                _lost_files.add(_identity(Path(self.path)))
+                _lost_files.add(identity(Path(self.path)))
 
     @contextmanager
     def _reader(self) -> Iterator[None]:
@@ -441,7 +444,8 @@ class SQLiteEngine:
             return
         try:
             if self._writer is not None and not self._closed:
-                self._cut_back(self._writer)
+                with suppress(sqlite3.Error):
+                    _truncate_journal(self._writer)
         finally:
             self._lock.release()
 
@@ -451,15 +455,6 @@ class SQLiteEngine:
             return os.stat(self._journal).st_size > _JOURNAL_LIMIT  # noqa: PTH116 - half the time of Path.stat
         except OSError:
             return False
-
-    def _cut_back(self, writer: sqlite3.Connection) -> None:
-        """Checkpoints and truncates the journal, unless a reader in another process still needs it."""
-        with suppress(sqlite3.Error):
-            writer.execute("PRAGMA busy_timeout = 0")
-            try:
-                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
 
     def _look(self, as_copy: bool) -> None:
         """Reads the file without SQLite. Only while this process does not have it open: closing any descriptor of a file
@@ -483,13 +478,13 @@ class SQLiteEngine:
         try:
             writer.execute("COMMIT")
         except sqlite3.Error as error:
-            _undo(writer)
+            undo(writer)
             # SQLite could not start, or had no space for the commit frame: nothing is in doubt.
             if "locked" in str(error) or "is full" in str(error):
                 raise
             self._fail(f"{self.path}: {error} during a commit", error)
         except BaseException:
-            _undo(writer)
+            undo(writer)
             self._failure = f"{self.path}: a commit was interrupted"
             raise
         if (fault := self._moved()) is not None:
@@ -505,37 +500,22 @@ class SQLiteEngine:
     def _moved(self, first: int = 2) -> str | None:
         """Says whether the file or its journal was deleted or replaced since it was opened; checks the `first` of them.
         None if both are the same."""
-        for path, identity in self._files[:first]:
+        for path, known in self._files[:first]:
             try:
-                found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat
+                is_same = identity(path) == known
             except OSError:
                 return f"{path} was deleted while it was open"
-            if (found.st_dev, found.st_ino) != identity:
+            if not is_same:
                 return f"{path} was replaced by another file while it was open"
         return None
 
     def table_of(self, tables: SQLiteTables, state: State) -> Table:
         """The directories of a state, from memory or read and checked."""
-        connection, table = tables.connection, self._table
-        if table.matches(state):
-            return table
-        runs = {}
-        for number, cid, digest in connection.execute("SELECT number, cid, digest FROM runs").fetchall():
-            if not (isinstance(number, int) and isinstance(cid, int) and isinstance(digest, bytes)):
-                raise StoreCorruptError("the table of runs has a row that is not a run")
-            wanted = int.from_bytes(digest, "little")
-            run = table.runs.get(number)
-            if run is None or run.digest != wanted or run.cid != cid:
-                row = connection.execute("SELECT directory FROM runs WHERE number = ?", (number,)).fetchone()
-                if row is None or not isinstance(row[0], bytes):
-                    raise StoreCorruptError(f"run {number} has no directory")
-                run = Directory.from_bytes(row[0], number, cid, wanted)
-            runs[number] = run
-        found = Table(runs)
-        if not found.matches(state):
-            raise StoreCorruptError(f"found {len(runs)} runs, but the state of the file says {state.runs}")
-        self._table = found
-        return found
+        table = self._table
+        if not table.matches(state):
+            rows = tables.connection.execute("SELECT number, cid, digest FROM runs").fetchall()
+            self._table = table = table.renewed(rows, state, tables.directories, "file")
+        return table
 
     def _give_back(self, connection: sqlite3.Connection, healthy: bool) -> None:
         if connection not in self._connections:  # the parent's
@@ -547,7 +527,7 @@ class SQLiteEngine:
         self._idle.put(connection)
 
     def _connect(self, options: str | None = None, timeout: float | None = None) -> sqlite3.Connection:
-        connection = _connected(self.path, options or self._options, timeout)
+        connection = connected(self.path, options or self._options, timeout)
         self._connections.add(connection)
         try:
             connection.execute("PRAGMA synchronous = FULL")
@@ -595,7 +575,7 @@ class SQLiteEngine:
                 _say_open(connection, state)
             else:
                 connection.execute("ROLLBACK")
-            self._files = [(each, _identity(each)) for each in (Path(self.path), self._journal)]
+            self._files = [(each, identity(each)) for each in (Path(self.path), self._journal)]
         except BaseException as error:
             if connection is not None:
                 self._disconnect(connection)
@@ -715,7 +695,7 @@ class SQLiteEngine:
         """Releases the exclusive lock after a failed close, and opens a guard so that this connection is not the last."""
         for _ in range(_LEAVING):  # the failure may be temporary
             with suppress(sqlite3.Error):
-                _undo(connection)
+                undo(connection)
                 connection.execute("PRAGMA locking_mode = NORMAL")
                 connection.execute("SELECT one FROM state").fetchone()
                 self._guard = self._guarding(0)
@@ -743,7 +723,7 @@ class SQLiteEngine:
                 raise
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
         except sqlite3.OperationalError as error:
-            if not any(text in str(error) for text in _CANNOT):
+            if not any(text in str(error) for text in CANNOT):
                 raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
             waited = ": another process writes to it"
             hint = f"{waited}, and did not finish within {_LOCK_TIMEOUT:g} s" if "locked" in str(error) else ""
@@ -752,19 +732,34 @@ class SQLiteEngine:
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
 
 
-def _connected(path: str, options: str, timeout: float | None = None) -> sqlite3.Connection:
-    from urllib.parse import quote
-
+def connected(path: str, options: str, timeout: float | None = None) -> sqlite3.Connection:
+    """Opens a SQLite file with the options of a URI."""
     quoted = quote(path.replace(os.sep, "/"))
     # Path.as_uri rejects relative paths. An absolute path follows an empty host.
-    timeout = _LOCK_TIMEOUT if timeout is None else timeout
     start = "file://" if quoted.startswith("/") else "file:///" if Path(path).drive else "file:"
-    return sqlite3.connect(
-        f"{start}{quoted}?{options}", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
-    )
+    timeout = _LOCK_TIMEOUT if timeout is None else timeout
+    uri = f"{start}{quoted}?{options}"
+    return sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
 
 
-def _undo(writer: sqlite3.Connection) -> None:
+@contextmanager
+def _impatience(writer: sqlite3.Connection) -> Iterator[None]:
+    """Within the block, SQLite does not wait for locks."""
+    writer.execute("PRAGMA busy_timeout = 0")
+    try:
+        yield
+    finally:
+        writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
+
+
+def _truncate_journal(writer: sqlite3.Connection) -> None:
+    """Checkpoints and truncates the journal; fails if a reader still needs it."""
+    with _impatience(writer):
+        writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+
+def undo(writer: sqlite3.Connection) -> None:
+    """Ends a transaction, if one is open, without its changes."""
     if writer.in_transaction:
         with suppress(sqlite3.Error):
             writer.execute("ROLLBACK")
@@ -852,29 +847,28 @@ def _said_closed(connection: sqlite3.Connection) -> bool:
     return True
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
+def identity(path: str | Path) -> tuple[int, int]:
+    """The device and inode of a file."""
+    found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat
     return found.st_dev, found.st_ino
 
 
-class _Header:
+class _Header(NamedTuple):
     """The header of a SQLite file (https://www.sqlite.org/fileformat.html, "The Database Header")."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.magic = data[:16]
-        self.has_journal = data[18:19] == b"\2" or data[19:20] == b"\2"
-        whole = data.ljust(100, b"\0")
-        self.version: int = struct.unpack_from(">I", whole, 60)[0]
-        self.application: int = struct.unpack_from(">I", whole, 68)[0]
+    data: bytes
+    has_journal: bool
+    version: int
+    application: int
 
 
 def _read_header(path: Path) -> _Header:
     try:
         with path.open("rb") as file:
-            return _Header(file.read(100))
+            data = file.read(100)
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error}", path=str(path)) from error
+    return _Header(data, 2 in data[18:20], *struct.unpack_from(">I4xI", data.ljust(100, b"\0"), 60))
 
 
 def _check_place(path: Path, create: bool) -> None:
@@ -990,7 +984,7 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
 
     name, journal = str(path), Path(f"{path}-wal")
     try:
-        key = _identity(path)
+        key = identity(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"{name!r} cannot be read: {error}", path=name) from error
     options, is_mended = "mode=ro&readonly_shm=1", False
@@ -1078,7 +1072,7 @@ def _is_half_closed(path: str) -> bool:
 @contextmanager
 def _snapshot(name: str, options: str) -> Iterator[sqlite3.Connection]:
     try:
-        connection = _connected(name, options)
+        connection = connected(name, options)
     except sqlite3.Error as error:
         raise StoreError(f"{name} cannot be read: {error}", path=name) from error
     with closing(connection):
@@ -1180,12 +1174,11 @@ def _check_header(path: Path) -> None:
         raise StoreCorruptError(
             f"{name} is empty, which a store never is: restore a copy, or remove the file to start a new store", path=name
         )
-    if header.magic != _SQLITE_MAGIC:
-        if _alike(header.magic, _SQLITE_MAGIC) and header.application == APPLICATION_ID:
-            raise StoreCorruptError(f"{name} is damaged: its first bytes are {header.magic!r}; restore a copy", path=name)
-        raise StoreFormatError(
-            f"{name} is not a tsmodel store: it starts with {header.magic!r}; choose another path", path=name
-        )
+    magic = header.data[: len(_SQLITE_MAGIC)]
+    if magic != _SQLITE_MAGIC:
+        if _alike(magic, _SQLITE_MAGIC) and header.application == APPLICATION_ID:
+            raise StoreCorruptError(f"{name} is damaged: its first bytes are {magic!r}; restore a copy", path=name)
+        raise StoreFormatError(f"{name} is not a tsmodel store: it starts with {magic!r}; choose another path", path=name)
     if header.application != APPLICATION_ID:
         if header.version == FORMAT_VERSION and _alike(header.data[68:72], APPLICATION_ID.to_bytes(4, "big")):
             raise StoreCorruptError(

@@ -49,7 +49,7 @@ from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import Block, Bounds, chunks_of, merged_runs
 from tsmodel.store.capabilities import Outline, Position
 from tsmodel.store.directory import Level
-from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, runs_of
+from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, by_cid, runs_of
 from tsmodel.store.interface import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
@@ -109,6 +109,9 @@ class EmbeddedStore:
         slice_bytes: how many bytes of a put are sorted and compressed at once.
     """
 
+    settles_puts = True
+    """Nothing of a put is stored after `append` has ended."""
+
     def __init__(
         self,
         engine: Engine,
@@ -125,11 +128,6 @@ class EmbeddedStore:
         self._begin()
         in_child(self._begin)
         self.scan_budget = ScanBudget(0)  # blocks are decoded in this process: concurrent scans are no faster
-
-    @property
-    def settles_puts(self) -> bool:
-        """True: nothing of a put is stored after `append` has ended."""
-        return True
 
     @property
     def engine(self) -> Engine:
@@ -469,8 +467,7 @@ class EmbeddedStore:
             for cid, blocks, level in put.encoded():
                 transaction.insert(cid, blocks, level=level)
                 encoded[cid] += sum(block.size for block in blocks)
-        groups = _by_cid(puts)
-        for cid, records in groups.items():
+        for cid, records in by_cid(puts).items():
             self._add(transaction, cid, records, encoded.pop(cid, 0))
         for cid, size in encoded.items():
             self._spread(transaction, transaction.runs(cid), size)
@@ -483,9 +480,8 @@ class EmbeddedStore:
         `more` bytes of the cid."""
         runs, old = runs_of(records), transaction.runs(cid)
         size = more + sum(block.size for blocks in runs for block in blocks)
-        together: list[Run] = []
-        if len(runs) == 1:  # several runs were split by time on purpose: leave them
-            together = self._merging(old, runs[0])
+        # Several runs were split by time on purpose: leave them.
+        together = self._merging(old, runs[0]) if len(runs) == 1 else []
         if together:
             blocks = [block for run in together for block in transaction.load(run)]
             runs = merged_runs([*blocks, *runs[0]])
@@ -503,14 +499,12 @@ class EmbeddedStore:
 
     def _merging(self, old: Sequence[Run], blocks: Sequence[Block]) -> list[Run]:
         """The older runs to merge a new run with."""
-        policy = self._policy
-        if len(old) + 1 < policy.fan_in:
+        if len(old) + 1 < self._policy.fan_in:
             return []
-        new = tuple(sum(map(attrgetter(name), blocks)) for name in ("size", "count", "series"))
-        measured = [(run.size, run.count, run.series) for run in old] + [new]
-        left = {at for at, each in enumerate(measured) if policy.is_dense(*each) or (at < len(old) and old[at].level)}
-        chosen = policy.choose([size for size, *_ in measured], left)
-        return [old[at] for at in chosen[:-1]] if len(old) in chosen else []
+        size, count, series = (sum(map(attrgetter(name), blocks)) for name in ("size", "count", "series"))
+        new = Run(blocks[0].bounds[0], -1, size, count, series)
+        chosen = self._policy.to_merge([*old, new])
+        return chosen[:-1] if chosen[-1:] == [new] else []
 
 
 def _copied(error: Exception) -> Exception:
@@ -523,15 +517,6 @@ def _copied(error: Exception) -> Exception:
 def answer_of(box: KeyRange, last: int) -> int:
     """What `last_acq` and a scan of `box` return when `last` is the greatest acq that was assigned or promised."""
     return min(box.max.acq, max(last + 1, FIRST_ACQ))
-
-
-def _by_cid(puts: Iterable[Put]) -> dict[int, list[tuple[Arrived, int]]]:
-    """Groups records with their marks by cid."""
-    groups: dict[int, list[tuple[Arrived, int]]] = {}
-    for put in puts:
-        for records in put.records:
-            groups.setdefault(records.cid, []).append((records, put.mark))
-    return groups
 
 
 class _Removed:

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from heapq import heapify, heappop, heappush
+from contextlib import AbstractContextManager
+from heapq import merge
+from operator import itemgetter
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -23,8 +25,8 @@ from xxhash import xxh3_64_intdigest
 from tsmodel.backend import PutInfo, Removal
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KeyRange
-from tsmodel.store.blocks import NO_BASE, Base, Block, cut_after, merged, uses_codec
-from tsmodel.store.cache import BlockCache, CachedScan
+from tsmodel.store.blocks import NO_BASE, Base, Block, cut_after, merged_runs, uses_codec
+from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
 from tsmodel.store.interface import Change, Run, Skip
 from tsmodel.store.parts import Codec
@@ -33,16 +35,14 @@ __all__ = [
     "PUTS",
     "READ_AHEAD",
     "REMOVALS",
-    "Keeper",
     "Kind",
     "Place",
     "Snapshot",
-    "Staged",
+    "TableEngine",
     "Tables",
     "Transaction",
+    "cached_blocks",
     "completed",
-    "known_blocks",
-    "missing_ids",
     "picked_by_run",
 ]
 
@@ -118,6 +118,14 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
         """The sum after an entry is added, optionally replacing another."""
         return (digest + self.checksum(added) - (0 if removed is None else self.checksum(removed))) % _SUM
 
+    def following(self, state: State) -> int:
+        """The number of the next entry, according to a state."""
+        return int(getattr(state, f"next_{self.one}"))
+
+    def digest(self, state: State) -> int:
+        """The sum of the checksums of all entries, according to a state."""
+        return int(getattr(state, f"{self.table}_digest"))
+
     def _checksum(self, data: bytes, number: int) -> int:
         return xxh3_64_intdigest(self.table.encode() + _SALT.pack(number) + data)
 
@@ -187,12 +195,12 @@ class Tables(Protocol):
         ...
 
 
-class Keeper(Protocol):
-    """What an engine holds between transactions."""
+class TableEngine(Protocol):
+    """An engine that stores blocks in tables."""
 
     @property
     def path(self) -> str:
-        """What the store is called."""
+        """The file or database."""
         ...
 
     @property
@@ -204,35 +212,25 @@ class Keeper(Protocol):
         """The directories of a state, from memory or read and checked."""
         ...
 
+    def reading(self) -> AbstractContextManager[Snapshot]:
+        """See `Engine.reading`."""
+        ...
 
-class Staged(msgspec.Struct, frozen=True, eq=False):
-    """A run whose blocks are written, but to which no directory refers yet.
-
-    Attributes:
-        number: its number.
-        cid: client id of all its records.
-        first: id of its first block.
-        entries: the entries of its directory; acqs are relative to the base.
-        level: see `Level`.
-    """
-
-    number: int
-    cid: int
-    first: int
-    entries: npt.NDArray[Any]
-    level: int
+    def preparing(self) -> AbstractContextManager[Transaction]:
+        """Opens a transaction that may read and stage runs before it locks out other writers."""
+        ...
 
 
 class Snapshot:
     """The contents of the tables, as one transaction sees them.
 
     Args:
-        keeper: the engine.
+        engine: the engine.
         tables: its statements, in this transaction.
     """
 
-    def __init__(self, keeper: Keeper, tables: Any) -> None:
-        self._keeper = keeper
+    def __init__(self, engine: TableEngine, tables: Any) -> None:
+        self._engine = engine
         self._tables: Tables = tables
         self._state: State = self._tables.read_state()
         self._known: Table | None = None
@@ -251,7 +249,7 @@ class Snapshot:
     def table(self) -> Table:
         """The directories of all runs."""
         if self._known is None:
-            self._known = self._keeper.table_of(self._tables, self._state)
+            self._known = self._engine.table_of(self._tables, self._state)
         return self._known
 
     def last_acq(self) -> int:
@@ -276,14 +274,15 @@ class Snapshot:
         return self._tables.entries(kind)
 
     def blocks(self, box: KeyRange, skip: Skip | None = None) -> Iterator[Block]:
-        cached = self._keeper.cache.scan()
+        cache = self._engine.cache
+        scan = cache.scan()
         picked = self.table.picked(box)
         if skip is not None:
             picked = ((run, at) for run, at in picked if not skip(run.bounds(at), int(run.entries["count"][at])))
         for places in self._together(picked):
-            found = known_blocks(places, cached)
-            missing = missing_ids(places, found)
-            yield from completed(places, found, self._tables.fetch_blocks(missing) if missing else {}, cached, self._keeper)
+            found, missing = cached_blocks(places, cache, scan)
+            stored = self._tables.fetch_blocks(missing) if missing else {}
+            yield from completed(places, found, stored, self._engine, scan)
 
     def _together(self, picked: Iterator[Place]) -> Iterator[list[Place]]:
         """Groups blocks to fetch together. The first group is small, for readers that need only a few records."""
@@ -317,18 +316,15 @@ class Snapshot:
 
     def read(self, run: Directory, at: int) -> Block:
         """A block of a run."""
-        return checked_block(run, at, self.stored(run, at), self._keeper.path)
+        return checked_block(run, at, self.stored(run, at), self._engine.path)
 
     def changed_block(
         self, run: Directory, at: int, within: Sequence[KeyRange], change: Change
     ) -> tuple[bytes, npt.NDArray[Any]] | tuple[None, None] | None:
-        """Applies `change` to a block.
-
-        Returns:
-            The new stored bytes and directory entry; None for each if the block is to be deleted. None if it is unchanged.
-        """
+        """Applies `change` to a block. Returns the new stored bytes and directory entry, both None if the block is to be
+        deleted. Returns None if it is unchanged."""
         data = self.stored(run, at)
-        block = checked_block(run, at, data, self._keeper.path)
+        block = checked_block(run, at, data, self._engine.path)
         new = change(block, within)
         if new is block:
             return None
@@ -344,7 +340,7 @@ class Snapshot:
         directory = self.table.runs[run.number]
         ids = directory.ids.tolist()
         stored = self._tables.fetch_blocks(ids)
-        path = self._keeper.path
+        path = self._engine.path
         return [
             checked_block(directory, at, _present(stored.pop(number, None), number), path) for at, number in enumerate(ids)
         ]
@@ -352,64 +348,63 @@ class Snapshot:
     def beginning(
         self, chains: Sequence[Sequence[Directory]], most: int
     ) -> tuple[list[Block], list[Block], dict[int, int]]:
-        """Reads and merges the start of some chains of runs.
-
-        Args:
-            chains: runs in order; those of one chain do not overlap.
-            most: stops reading at this many bytes of records.
+        """Reads and merges the start of some chains: runs in order that do not overlap. Stops reading at `most` bytes.
 
         Returns:
             The merged blocks up to the first key of an unread block; the blocks beyond that key; and the number of blocks
             read from each run, by run number.
         """
-        positions = [(chain, 0, 0) for chain in chains]
-        queue = [(self.read(chain[0], 0).ends()[0], at) for at, chain in enumerate(chains)]
-        heapify(queue)
         taken: list[Block] = []
         counts: dict[int, int] = {}
-        size = 0
-        while queue and size < most:
-            _, place = heappop(queue)
-            chain, run, at = positions[place]
-            block = self.read(chain[run], at)
+        size, bound = 0, None
+        for first, run, at, block in merge(*map(self._blocks_of, chains), key=itemgetter(0)):
+            if size >= most:
+                bound = first
+                break
             taken.append(block)
             size += block.size
-            counts[chain[run].number] = at + 1
-            run, at = (run, at + 1) if at + 1 < len(chain[run].entries) else (run + 1, 0)
-            if run < len(chain):
-                positions[place] = (chain, run, at)
-                heappush(queue, (self.read(chain[run], at).ends()[0], place))
+            counts[run.number] = at + 1
         if not taken:
             return [], [], {}
-        return *cut_after(merged(taken), queue[0][0] if queue else None), counts
+        return *cut_after(merged_runs(taken, windows=False)[0], bound), counts
+
+    def _blocks_of(self, chain: Sequence[Directory]) -> Iterator[tuple[tuple[int, ...], Directory, int, Block]]:
+        """The blocks of a chain, each with its first key and its place."""
+        for run in chain:
+            for at in range(len(run.entries)):
+                block = self.read(run, at)
+                yield block.ends()[0], run, at, block
 
 
 class Transaction(Snapshot):
     """An exclusive write transaction."""
 
-    def __init__(self, keeper: Keeper, tables: Any) -> None:
-        super().__init__(keeper, tables)
+    def __init__(self, engine: TableEngine, tables: Any) -> None:
+        super().__init__(engine, tables)
         self._begin()
 
     def _begin(self) -> None:
-        state = self._state
         self._removed: dict[int, Directory] = {}
         self._added: list[Directory] = []
-        self._last_acq = state.last_acq
-        self._next_run, self._next_block = state.next_run, state.next_block
-        self._next_put, self._next_removal = state.next_put, state.next_removal
-        self._puts_digest, self._removals_digest = state.puts_digest, state.removals_digest
+        self._after = self._state
+        """The state after this transaction, apart from its runs."""
+
+    def _change(self, **values: int) -> None:
+        self._after = msgspec.structs.replace(self._after, **values)
 
     def last_acq(self) -> int:
-        return self._last_acq
+        return self._after.last_acq
+
+    def set_last_acq(self, acq: int) -> None:
+        self._change(last_acq=acq)
 
     @property
     def next_put(self) -> int:
-        return self._next_put
+        return self._after.next_put
 
     @property
     def next_removal(self) -> int:
-        return self._next_removal
+        return self._after.next_removal
 
     @property
     def generation(self) -> int:
@@ -418,18 +413,19 @@ class Transaction(Snapshot):
 
     def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
         data = PUTS.to_bytes(put)
-        if replaced is None:
+        removed = None if replaced is None else PUTS.to_bytes(replaced)
+        if removed is None:
             self._tables.add_entry(PUTS, put.number, data)
-            self._next_put = put.number + 1
+            self._change(next_put=put.number + 1)
         else:
             self._tables.put_entry(PUTS, put.number, data)
-        self._puts_digest = PUTS.changed(self._puts_digest, data, None if replaced is None else PUTS.to_bytes(replaced))
+        self._change(puts_digest=PUTS.changed(self._after.puts_digest, data, removed))
 
     def keep_removal(self, removal: Removal) -> None:
         data = REMOVALS.to_bytes(removal)
         self._tables.add_entry(REMOVALS, removal.number, data)
-        self._next_removal = removal.number + 1
-        self._removals_digest = REMOVALS.changed(self._removals_digest, data)
+        digest = REMOVALS.changed(self._after.removals_digest, data)
+        self._change(next_removal=removal.number + 1, removals_digest=digest)
 
     @property
     def knows_table(self) -> bool:
@@ -469,21 +465,13 @@ class Transaction(Snapshot):
             self._tables.put_run(new, self.generation)
             self._added.append(new)
 
-    def set_last_acq(self, acq: int) -> None:
-        self._last_acq = acq
-
     def remove(self, run: Run) -> None:
         directory = self.table.runs[run.number]
         self.drop(directory, len(directory.entries))
 
     def drop(self, run: Directory, count: int, level: int | None = None) -> int | None:
-        """Deletes the first blocks of a run; returns the number of the run that holds the rest, or None if nothing is left.
-
-        Args:
-            run: the run.
-            count: how many blocks to delete.
-            level: level of the run that holds the rest; None keeps the level.
-        """
+        """Deletes the first `count` blocks of a run. Returns the number of a new run that holds the rest, with the same
+        level unless one is given; None if nothing is left."""
         if count:
             self._tables.drop_blocks(run.first, run.id_of(count - 1))
         self._tables.drop_run(run.number, self.generation)
@@ -518,25 +506,21 @@ class Transaction(Snapshot):
     def insert(self, cid: int, blocks: Sequence[Block], *, level: int = Level.PUT) -> None:
         self.keep(self.stage(cid, blocks, level=level))
 
-    def stage(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = Level.PUT) -> Staged:
+    def stage(self, cid: int, blocks: Sequence[Block], *, level: int = Level.PUT, codec: Codec = Codec.LZ4) -> Directory:
         """Writes the blocks of a run; `keep` adds it to the store."""
-        stored = [block.encoded(Codec.ZSTD if is_merged else Codec.LZ4) for block in blocks]
+        stored = [block.encoded(codec) for block in blocks]
         number, first = self._new_run(len(stored))
         self._tables.add_blocks(first, stored)
-        return Staged(number, cid, first, entries_of(blocks, stored), level)
+        return Directory.of_entries(number, cid, first, entries_of(blocks, stored), level)
 
-    def keep(self, staged: Staged, base: Base = NO_BASE) -> None:
-        """Adds a staged run to the store."""
-        entries = staged.entries
-        if base.acq:
-            for name in ("acq_min", "acq_max"):
-                entries[name] += base.acq
-        self._add(Directory.of_entries(staged.number, staged.cid, staged.first, entries, staged.level, base=base))
+    def keep(self, staged: Directory, base: Base = NO_BASE) -> None:
+        """Adds a staged run to the store. Its acqs and marks are relative to `base`."""
+        self._add(staged if base == NO_BASE else staged.on(base))
 
     def _new_run(self, count: int) -> tuple[int, int]:
         """The number of a new run, and the first of `count` new block ids."""
-        number, first = self._next_run, self._next_block
-        self._next_run, self._next_block = number + 1, first + count
+        number, first = self._after.next_run, self._after.next_block
+        self._change(next_run=number + 1, next_block=first + count)
         return number, first
 
     def _add(self, directory: Directory) -> None:
@@ -553,25 +537,14 @@ class Transaction(Snapshot):
         """The state after this transaction."""
         gone, come = ([run.digest for run in runs] for runs in (self._removed.values(), self._added))
         return msgspec.structs.replace(
-            self._state,
-            last_acq=self._last_acq,
+            self._after,
             generation=self.generation,
-            next_run=self._next_run,
-            next_block=self._next_block,
             runs=self._state.runs - len(gone) + len(come),
             digest=(self._state.digest - sum(gone) + sum(come)) % 2**128,
-            next_put=self._next_put,
-            next_removal=self._next_removal,
-            puts_digest=self._puts_digest,
-            removals_digest=self._removals_digest,
         )
 
     def changed_table(self, table: Table | None = None) -> Table:
-        """The directories after this transaction.
-
-        Args:
-            table: the directories before it; None for those this transaction read.
-        """
+        """The directories after this transaction; `table` has those before it if this transaction did not read them."""
         before = self.table if table is None else table
         return before.changed(set(self._removed), self._added) if self._removed or self._added else before
 
@@ -586,30 +559,22 @@ def picked_by_run(table: Table, boxes: Sequence[KeyRange]) -> Iterator[tuple[Dir
         yield table.runs[number], places
 
 
-def known_blocks(places: Sequence[Place], cached: CachedScan) -> list[Block | None]:
-    """The cached block in each place, or None."""
+def cached_blocks(places: Sequence[Place], cache: BlockCache, scan: int) -> tuple[list[Block | None], list[int]]:
+    """The cached block in each place, or None; and the ids of the blocks that are not cached."""
     # Identifies the contents of a block: the digest covers the run number and the checksums of its blocks.
-    return [cached.get((run.digest, at)) for run, at in places]
-
-
-def missing_ids(places: Sequence[Place], found: Sequence[Block | None]) -> list[int]:
-    """The ids of the blocks that were not found."""
-    return [run.id_of(at) for (run, at), block in zip(places, found, strict=True) if block is None]
+    found = [cache.get((run.digest, at), scan) for run, at in places]
+    return found, [run.id_of(at) for (run, at), block in zip(places, found, strict=True) if block is None]
 
 
 def completed(
-    places: Sequence[Place],
-    found: Sequence[Block | None],
-    stored: dict[int, bytes],
-    cached: CachedScan,
-    keeper: Keeper,
+    places: Sequence[Place], found: Sequence[Block | None], stored: dict[int, bytes], engine: TableEngine, scan: int
 ) -> Iterator[Block]:
-    """The block in each place: the one that was found, or decoded from its stored bytes and added to the cache."""
+    """The block in each place: the one that was cached, or decoded from its stored bytes and added to the cache."""
     for (run, at), block in zip(places, found, strict=True):
         if block is None:
             data = _present(stored.pop(run.id_of(at), None), run.id_of(at))
-            block = checked_block(run, at, data, keeper.path)
-            block.is_cached = cached.keep((run.digest, at), block)
+            block = checked_block(run, at, data, engine.path)
+            block.is_cached = engine.cache.keep((run.digest, at), block, scan)
         yield block
 
 

@@ -20,14 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.codec import MARKS, Description, FixedCodec, Scope, Structures, VariableCodec, described_number
-from tsmodel.types.column_facet import (
-    decoded,
-    is_binary,
-    is_text,
-    opaque,
-    padded,
-    padded_bytes,
-)
+from tsmodel.types.column_facet import decoded, is_binary, is_text, opaque, padded, padded_bytes
 from tsmodel.types.declaring import FieldType, Options, size_of
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.integers import UInt16

@@ -37,12 +37,13 @@ from tsmodel.types.column_facet import (
     given_type,
     integers,
     native,
+    object_column,
     of_objects,
     refuse,
     times_given,
 )
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
-from tsmodel.types.scalars import ByteOrder, Scalar, shown
+from tsmodel.types.scalars import ByteOrder, Scalar, int_within, shown
 
 if TYPE_CHECKING:
     from tsmodel.types.blob import LengthCodec
@@ -470,9 +471,7 @@ class FixedCodec(FieldCodec):
 
     def objects(self, column: Array) -> Array:
         """A column of `dtype` as `columns()` returns it, for fields without a `number`; shape (n, ...)."""
-        objects = np.empty(len(column), object)
-        objects[:] = [self.load(stored) for stored in self.stored_of(column)]
-        return objects
+        return object_column([self.load(stored) for stored in self.stored_of(column)])
 
     def to_arrow(self, pa: Any, name: str, column: Array) -> Any:
         """An Arrow array of a column of `dtype`, shape (n,).
@@ -591,6 +590,47 @@ class FixedCodec(FieldCodec):
         return [next(loaded) if there else None for there in present]
 
 
+class WrappingCodec(FixedCodec):
+    """A field of fixed width that is stored as another type."""
+
+    item: FixedCodec
+
+    @property
+    def byte_order(self) -> ByteOrder:
+        return self.item.byte_order
+
+    @property
+    def code(self) -> str:
+        return self.item.code
+
+    @property
+    def align(self) -> int:
+        return self.item.align
+
+    @property
+    def zero(self) -> object:
+        return self.item.zero
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.item.dtype
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        return self.item.stored
+
+    @property
+    def bits(self) -> int | None:  # type: ignore[override]
+        return self.item.bits
+
+    @property
+    def shift(self) -> int:  # type: ignore[override]
+        return self.item.shift
+
+    def stored_numbers(self, column: Array) -> Array:
+        return self.item.stored_numbers(column)
+
+
 class NumberCodec(FixedCodec):
     """A field that is stored as one number."""
 
@@ -631,7 +671,7 @@ class NumberCodec(FixedCodec):
 
     def allowed(self) -> str:
         """Which integers a column may contain, in words."""
-        return "an int from {} to {}".format(*self.limits)
+        return int_within(*self.limits)
 
     def converted(self, values: Array) -> Array | None:
         return integers(self, values) if values.ndim == 1 and values.dtype.kind in "iuf" else None

@@ -13,7 +13,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -68,6 +68,13 @@ def compute() -> Any:
 def native(column: Array) -> Array:
     """A column of numbers, contiguous and in the machine's byte order."""
     return np.ascontiguousarray(column.astype(column.dtype.newbyteorder("="), copy=column.dtype.isnative))
+
+
+def object_column(values: Sequence[Any]) -> Array:
+    """A column of objects, shape (n,), also where values are sequences."""
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
 
 
 def masked(pa: Any, array: Any, present: npt.NDArray[np.bool_]) -> Any:
@@ -289,8 +296,7 @@ def distinct_stored(
     Raises:
         RowFault: for the first row whose text is not a value.
     """
-    objects = np.empty(len(distinct), object)
-    objects[:] = distinct
+    objects = object_column(distinct)
     for at, value in enumerate(distinct):
         try:
             objects[at] = value_of(value)

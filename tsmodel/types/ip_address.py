@@ -11,15 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.blob import BytesCodec
-from tsmodel.types.codec import (
-    Description,
-)
-from tsmodel.types.column_facet import (
-    decoded,
-    distinct_stored,
-    each_distinct,
-    is_text,
-)
+from tsmodel.types.codec import Description
+from tsmodel.types.column_facet import decoded, distinct_stored, each_distinct, is_text
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.text_facet import Conversion, Spelling

@@ -11,19 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.codec import (
-    MARKS,
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-)
-from tsmodel.types.column_facet import (
-    masked,
-    plain_value,
-    refuse,
-)
+from tsmodel.types.codec import MARKS, Description, FieldCodec, FixedCodec, Scope, Structures, WrappingCodec
+from tsmodel.types.column_facet import masked, plain_value, refuse
 from tsmodel.types.declaring import FieldType, Options, PaddingBytes
 from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.nested import item_of
@@ -152,7 +141,7 @@ class NullableCodec(_OptionalCodec, msgspec.Struct, frozen=True):
         return self.item.unencodable(module) or super().unencodable(module)
 
 
-class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
+class SentinelCodec(_OptionalCodec, WrappingCodec, msgspec.Struct, frozen=True):
     """A value or None, which is stored as a sentinel: one particular value.
 
     Attributes:
@@ -182,22 +171,6 @@ class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
     @property
     def zero(self) -> object:
         return self._stored
-
-    @property
-    def code(self) -> str:
-        return self.item.code
-
-    @property
-    def align(self) -> int:
-        return self.item.align
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.item.dtype
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        return self.item.stored
 
     def absent(self, column: npt.NDArray[Any]) -> Mask:
         """Which values of a column (shape (n,)) are None."""
@@ -252,9 +225,6 @@ class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
 
     def unencodable(self, module: Any) -> str | None:
         return ""  # messages store None as null
-
-    def stored_numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return self.item.stored_numbers(column)
 
     def numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return self.item.numbers(column)
@@ -352,7 +322,6 @@ class SentinelConversion(NullableConversion):
 
 
 _ABSENT = object()
-
 
 T = TypeVar("T")
 

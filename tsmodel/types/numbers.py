@@ -117,23 +117,13 @@ def integral(number: Real, value: object) -> Real:
 EXACT: Final = Context(prec=100, traps=[Inexact])
 """The context in which decimals are made from integers, without rounding."""
 
-
 _DIGITS: Final = {"f4": range(6, 10), "f2": range(3, 6)}
 """Numbers of digits to try for the shortest decimal; shorter ones are found with the least, too."""
 
 _POWERS: Final = np.array([10.0**power for power in range(23)])
 """Powers of ten that a double holds exactly."""
 
-_WIDTHS: Final = {
-    numpy: (each.pack, each.unpack, least, bound, [f"%.{digits}g" for digits in _DIGITS[numpy]])
-    for numpy, each, least, bound in (
-        ("f4", struct.Struct("<f"), 2.0**-126, 1e38),
-        ("f2", struct.Struct("<e"), 2.0**-14, 6e4),
-    )
-}
-"""For each width: functions that pack and unpack a number, the bounds within which formats are tried, and the formats."""
-
-_POWER_OF_TWO: Final = (0.5, -0.5)
+_NARROW: Final = {"f4": (np.float32, struct.Struct("<f")), "f2": (np.float16, struct.Struct("<e"))}
 _LEAST: Final = {"f4": 1e-12, "f2": 2.0**-14}
 _BOUND: Final = 1e15
 
@@ -174,18 +164,12 @@ def shortest_of(value: float, numpy: str) -> float:
     """Does the same for a single value, without the overhead of arrays."""
     if numpy not in _DIGITS or not math.isfinite(value):
         return value
-    pack, unpack, least, bound, forms = _WIDTHS[numpy]
+    kind, stored = _NARROW[numpy]
     try:
-        if unpack(pack(value))[0] != value:
-            return value
+        (narrow,) = stored.unpack(stored.pack(value))
     except OverflowError:
         return value
-    if least <= abs(value) < bound and math.frexp(value)[0] not in _POWER_OF_TWO:  # as above
-        for form in forms:
-            found = float(form % value)
-            if unpack(pack(found))[0] == value:
-                return found
-    return float(str(np.dtype(numpy).type(value)))
+    return float(str(kind(value))) if narrow == value else value
 
 
 def _rounded(values: npt.NDArray[np.float64], places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -12,12 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from tsmodel.types.blob import LengthCodec
-from tsmodel.types.codec import (
-    Description,
-    Structures,
-    parts_of,
-    unencodable,
-)
+from tsmodel.types.codec import Description, Structures, parts_of, unencodable
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.integers import UInt16

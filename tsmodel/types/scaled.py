@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 
 from tsmodel.types.codec import Description, NumberCodec, Scope, described_number
 from tsmodel.types.column_facet import decoded, integers, native, plain_value, refuse
-from tsmodel.types.declaring import FieldType, Options
+from tsmodel.types.declaring import FieldType, Options, check_int
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import Int64
 from tsmodel.types.numbers import EXACT, NUMBER, integral, point, real
@@ -25,10 +25,8 @@ __all__ = ["Scaled", "ScaledCodec"]
 
 _DOUBLE_DIGITS: Final = 10**15
 
-
 _MOST_DIGITS: Final = 1000
 """More digits than any stored number has."""
-
 
 _DIGITS: Final = {1: 3, 2: 5, 4: 10, 8: 20}
 """Maximum number of decimal digits of integers, by their size in bytes."""
@@ -305,6 +303,5 @@ class Scaled(FieldType[N]):
         if argument not in (None, Decimal, float):
             raise ValueError("values of Scaled are Decimal or float: write Scaled or Scaled[float]")
         digits = options.require("digits", "2")
-        if type(digits) is not int or not 0 <= digits <= 30:
-            raise ValueError(f"digits={digits!r} is not an int from 0 to 30")
+        check_int("digits", digits, 0, 30)
         return ScaledCodec(digits, options.storage(Int64), argument is float, options.byte_order)

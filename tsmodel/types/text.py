@@ -12,13 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.blob import BytesCodec, LengthCodec
-from tsmodel.types.codec import (
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-)
+from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures
 from tsmodel.types.column_facet import (
     decoded,
     distinct_stored,
@@ -237,9 +231,6 @@ class TextConversion(Conversion):
         return str(self.held(value))
 
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        return self.load_column(values)
-
-    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
         return self.load_column(values)
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -163,6 +163,8 @@ class Conversion(ABC):
 
     def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
         """See `show`."""
+        if type(self).show is Conversion.show:
+            return self.dump_column(values)
         return [self.show(value) for value in values]
 
     @abstractmethod

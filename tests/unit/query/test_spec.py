@@ -11,8 +11,24 @@ from typing import Any
 import attrs
 import pytest
 
-from tsmodel import Float32, Int32, Query, Scaled, Text, TSModel, connect, connect_async, field
+from tsmodel import (
+    Array,
+    Encoded,
+    Float32,
+    Int32,
+    Nested,
+    Nullable,
+    Query,
+    Scaled,
+    Text,
+    TSModel,
+    TSStruct,
+    connect,
+    connect_async,
+    field,
+)
 from tsmodel.errors import QueryError
+from tsmodel.model.expressions import Expression
 from tsmodel.query import QuerySpec
 from tsmodel.query.plan import plan_of
 
@@ -85,6 +101,63 @@ def test_pickles(name: str) -> None:
     assert again == spec
     assert repr(again) == repr(spec)
     assert plan_of(again).boxes == plan_of(spec).boxes
+
+
+class Phase(TSStruct):
+    volts: Float32
+    note: Text = field(size=4)
+
+
+class Label(TSStruct):
+    text: Text
+
+
+class Mac(Encoded[str], size=6):
+    @staticmethod
+    def load(stored: bytes) -> str:
+        return stored.hex(":")
+
+    @staticmethod
+    def dump(value: str) -> bytes:
+        return bytes.fromhex(value.replace(":", ""))
+
+
+class Device(TSModel):
+    phase: Nested[Phase]
+    phases: Array[Phase] = field(item=Phase)
+    maybe: Nullable[Phase] = field(item=Phase, default=None)
+    label: Nested[Label]
+    mac: Mac
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Device.phase == Phase(volts=230, note="l1"),
+        Device.phases != [],
+        Device.maybe == None,  # noqa: E711
+        Device.label.is_in([Label(text="roof"), Label(text="cellar")]),
+        Device.mac > "00:1b",
+    ],
+    ids=str,
+)
+def test_a_condition_on_a_structure_or_on_bytes_of_ones_own_pickles(condition: Expression) -> None:
+    spec = Query(Device).where(condition).spec
+    again = pickle.loads(pickle.dumps(spec))
+    assert again == spec
+    device = Device(
+        cid=1, mid=1, moid=1, cap=1, phase=Phase(volts=230, note="l1"), phases=[Phase(volts=1, note="")],
+        label=Label(text="roof"), mac="00:1b:63:84:45:e6",
+    )  # fmt: skip
+    with connect("memory:") as session:
+        session.add(device)
+        session.flush()
+        assert session.query(again).count() == 1
+
+
+def test_specs_with_nan_are_equal() -> None:
+    spec = Query(Reading).where(Reading.volts.is_in([float("nan"), 1.5]), Reading.volts != float("nan")).spec
+    assert pickle.loads(pickle.dumps(spec)) == spec
 
 
 def test_frozen() -> None:

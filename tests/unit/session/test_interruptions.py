@@ -495,7 +495,7 @@ def test_ctrl_c_between_any_two_calls_leaves_a_file_that_can_be_written(tmp_path
     reopened = 0
     for points in itertools.count(1):
         path = tmp_path / f"{points}.tsdb"
-        ctrl_c = CtrlC("store/sqlite.py", points, ("writing", "_begin", "_commit", "_undo"))
+        ctrl_c = CtrlC("store/sqlite.py", points, ("writing", "_begin", "_commit", "undo"))
         session = connect(path)
         with ctrl_c.expected():
             session.add_all(rows(2))

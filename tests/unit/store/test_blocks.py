@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,12 +22,11 @@ from tsmodel.store.blocks import (
     Base,
     Block,
     EncodedBlock,
+    Layout,
     Piece,
     chunks_of,
     layout_of,
-    merged,
     merged_runs,
-    sorted_blocks,
     sorted_runs,
 )
 from tsmodel.store.directory import Directory, checked_block, entries_of
@@ -36,6 +37,14 @@ from tsmodel.wire.records import GET_FORM
 small = st.integers(-2, 2)
 rows_of_one_size = st.lists(st.tuples(small, small, small, small, st.binary(min_size=3, max_size=3)), min_size=1)
 rows_of_any_size = st.lists(st.tuples(small, small, small, small, st.binary(max_size=5)), min_size=1)
+
+
+def sorted_blocks(chunk: RowChunk, layout: Layout | None = None, marks: Any = None) -> list[Block]:
+    return sorted_runs(chunk, layout, marks, windows=False)[0]
+
+
+def merged(blocks: list[Block]) -> list[Block]:
+    return merged_runs(blocks, windows=False)[0]
 
 
 def in_get_form(cid: int, rows: list[Row]) -> RowChunk:

@@ -36,13 +36,13 @@ def test_it_holds_what_was_used_last_and_never_too_much(uses: list[tuple[int, in
     scans = [cache.scan() for _ in range(3)]
     held: dict[int, tuple[int, int]] = {}  # size and last user, in the order of use
     for at, name, size in uses:
-        found = scans[at].get(name)
+        found = cache.get(name, scans[at])
         assert (found is not None) == (name in held)
         if found is not None:
             assert found.bounds[0] == name
             held[name] = (held.pop(name)[0], at)
             continue
-        scans[at].keep(name, block(name, size))
+        cache.keep(name, block(name, size), scans[at])
         if size <= most:
             while sum(each for each, _ in held.values()) + size > most and held[next(iter(held))][1] != at:
                 del held[next(iter(held))]
@@ -55,15 +55,15 @@ def test_a_scan_larger_than_the_cache_leaves_its_beginning() -> None:
     cache = BlockCache(100, 0)
     for _ in range(2):
         scan = cache.scan()
-        found = [scan.get(name) is not None or scan.keep(name, block(name, 10)) for name in range(50)]
+        found = [cache.get(name, scan) is not None or cache.keep(name, block(name, 10), scan) for name in range(50)]
     assert found == [True] * 10 + [False] * 40
 
 
 def test_small_blocks_count_with_what_they_take() -> None:
     cache = BlockCache(100_000)
     for name in range(1000):
-        cache.scan().keep(name, block(name, 45))
-    assert 20 <= sum(cache.scan().get(name) is not None for name in range(1000)) <= 40
+        cache.keep(name, block(name, 45), cache.scan())
+    assert 20 <= sum(cache.get(name, cache.scan()) is not None for name in range(1000)) <= 40
     assert cache.size <= 100_000
 
 
@@ -74,9 +74,9 @@ def test_threads_share_it() -> None:
     def use(seed: int) -> None:
         for turn in range(3000):
             scan, name = cache.scan(), (turn * 7 + seed) % 50
-            found = scan.get(name)
+            found = cache.get(name, scan)
             if found is None:
-                scan.keep(name, block(name, 20 + name))
+                cache.keep(name, block(name, 20 + name), scan)
             elif found.bounds[0] != name:
                 wrong.append(found)
 
@@ -86,7 +86,7 @@ def test_threads_share_it() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-    held = [found for name in range(50) if (found := cache.scan().get(name))]
+    held = [found for name in range(50) if (found := cache.get(name, cache.scan()))]
     assert cache.size == sum(each.size for each in held) <= 1000
 
 

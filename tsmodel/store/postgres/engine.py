@@ -48,7 +48,7 @@ from tsmodel.store.interface import Change, EngineBusyError, SupersededError
 from tsmodel.store.postgres.members import Member, SetFoundError, ShardSet, format_of, kind_of
 from tsmodel.store.postgres.options import Database
 from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection, PostgresTables, Schema
-from tsmodel.store.tables import READ_AHEAD, Snapshot, Transaction, completed, known_blocks, missing_ids, picked_by_run
+from tsmodel.store.tables import READ_AHEAD, Snapshot, Transaction, cached_blocks, completed, picked_by_run
 
 __all__ = ["PostgresEngine", "PostgresTransaction", "library"]
 
@@ -83,7 +83,7 @@ class PostgresTransaction(Transaction):
     """A transaction that takes the lock late. Until then, it only stages blocks."""
 
     _tables: PostgresTables
-    _keeper: PostgresEngine
+    _engine: PostgresEngine
 
     def __init__(self, engine: PostgresEngine, tables: PostgresTables, stack: ExitStack) -> None:
         super().__init__(engine, tables)
@@ -97,7 +97,7 @@ class PostgresTransaction(Transaction):
         if self.is_locked:
             return self
         if self._view is None:
-            self._view = self._stack.enter_context(self._keeper.reading(wait=_SECOND))
+            self._view = self._stack.enter_context(self._engine.reading(wait=_SECOND))
         return self._view
 
     @property
@@ -194,13 +194,13 @@ class PostgresTransaction(Transaction):
         return self._tables.try_lock_merging()
 
     def _new_run(self, count: int) -> tuple[int, int]:  # noqa: ARG002 - the number leaves room for any count
-        number = self._keeper.next_number(self._tables)
+        number = self._engine.next_number(self._tables)
         return number, number << _IDS
 
     def _add(self, directory: Directory) -> None:
         super()._add(directory)
-        self._next_run = max(self._next_run, directory.number + 1)
-        self._next_block = max(self._next_block, int(directory.ids[-1]) + 1)
+        after, last = self._after, int(directory.ids[-1])
+        self._change(next_run=max(after.next_run, directory.number + 1), next_block=max(after.next_block, last + 1))
 
 
 class PostgresEngine:
@@ -275,14 +275,14 @@ class PostgresEngine:
         places = list(islice(table.picked(box), most + 1))
         if not table.runs or len(places) > most or sum(int(run.entries["length"][at]) for run, at in places) > READ_AHEAD:
             return None
-        cached = self.cache.scan()
-        found = known_blocks(places, cached)
+        scan = self.cache.scan()
+        found, missing = cached_blocks(places, self.cache, scan)
         with self._errors():
-            state, stored = self._state_and_blocks(missing_ids(places, found))
+            state, stored = self._state_and_blocks(missing)
             self._is_quiet = table.matches(state)
             if not self._is_quiet:
                 return None
-            return state.last_acq, list(completed(places, found, stored, cached, self))
+            return state.last_acq, list(completed(places, found, stored, self, scan))
 
     def _state_and_blocks(self, ids: Sequence[int]) -> tuple[State, dict[int, bytes]]:
         query = f"SELECT NULL::bigint, data FROM {self._schema.of('state')} WHERE one"
@@ -346,20 +346,7 @@ class PostgresEngine:
             found = table.changed(removed, [_directory(*row) for row in come])
             if found.matches(state):
                 return self._kept(found, state)
-        rows = tables.all_runs()
-        runs = {
-            number: table.runs[number]
-            for number, cid, digest in rows
-            if number in table.runs and table.runs[number].digest == int.from_bytes(digest, "little")
-        }
-        stored = tables.directories([number for number, *_ in rows if number not in runs])
-        for number, cid, digest in rows:
-            if number not in runs:
-                runs[number] = _directory(number, cid, digest, stored.get(number, b""))
-        found = Table(runs)
-        if not found.matches(state):
-            raise StoreCorruptError(f"found {len(runs)} runs, but the state of the store says {state.runs}")
-        return self._kept(found, state)
+        return self._kept(table.renewed(tables.all_runs(), state, tables.directories, "store"), state)
 
     def close(self) -> None:
         """Closes all connections."""

@@ -273,7 +273,7 @@ class ShardedStore:
     """
 
     settles_puts = True
-    """See `PutSettler`."""
+    """See `capabilities.settles_puts`."""
 
     def __init__(self, database: Database, found: ShardSet, cache_bytes: int) -> None:
         self.path = database.name

@@ -21,13 +21,12 @@ from tsmodel.backend import AcqInterval, PutId, PutInfo, PutInterval
 from tsmodel.errors import StoreError, TransportError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Base, chunks_of, merged_runs
-from tsmodel.store.directory import Level
-from tsmodel.store.intake import Arrived, Put, runs_of
+from tsmodel.store.directory import Directory, Level
+from tsmodel.store.intake import Put, by_cid, runs_of
 from tsmodel.store.interface import Run, SupersededError, Writing
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
 from tsmodel.store.store import FIRST_ACQ, EmbeddedStore, answer_of
-from tsmodel.store.tables import Staged
 from tsmodel.wire.chunk import Chunk
 
 __all__ = ["PostgresStore"]
@@ -158,16 +157,13 @@ class PostgresStore(EmbeddedStore):
         return 0
 
 
-def _staged(transaction: PostgresTransaction, puts: Sequence[Put], *, with_acq: bool) -> Iterator[Staged]:
+def _staged(transaction: PostgresTransaction, puts: Sequence[Put], *, with_acq: bool) -> Iterator[Directory]:
     """Stages the runs of the puts that carry acqs, or of those that do not."""
     some = [put for put in puts if put.with_acq is with_acq]
-    groups: dict[int, list[tuple[Arrived, int]]] = {}
     for put in some:
-        for records in put.records:
-            groups.setdefault(records.cid, []).append((records, put.mark))
         for cid, blocks, level in put.encoded():
             yield transaction.stage(cid, blocks, level=level)
-    for cid, marked in groups.items():
+    for cid, marked in by_cid(some).items():
         runs = runs_of(marked)
         for run in runs:
             yield transaction.stage(cid, run, level=Level.PUT if len(runs) == 1 else Level.FINAL)

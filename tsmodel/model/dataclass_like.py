@@ -1,7 +1,7 @@
-"""The members of a model as plain Python types and defaults, for msgspec and for libraries that support dataclasses.
+"""What Python code sees of models and structures: annotations, defaults, a signature, a `repr`, and that of a dataclass.
 
-Models and structures look like dataclasses: FastAPI accepts a model as a body, `pandas.DataFrame` and `polars.DataFrame`
-build columns from a list of objects, and `dataclasses.asdict`, `fields` and `replace` work.
+Because they look like dataclasses, FastAPI accepts a model as a body, `pandas.DataFrame` and `polars.DataFrame` build
+columns from a list of objects, and `dataclasses.asdict`, `fields` and `replace` work.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from tsmodel.keys import KEY_FIELDS
 from tsmodel.layout import Layout
 from tsmodel.layout.message_layout import MessageLayout
-from tsmodel.model.field import FieldOptions
 from tsmodel.model.model_schema import Schema
 from tsmodel.timestamps import as_python
 
@@ -33,58 +31,33 @@ def struct_members(schema: Schema) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     annotations: dict[str, Any] = {}
     defaults: dict[str, Any] = {}
-    for component in KEY_FIELDS if schema.has_key else ():
-        name = schema.aliases.get(component, component)
-        annotations[name] = int
-        given = schema.key_defaults.get(component, FieldOptions(msgspec.NODEFAULT))
-        if component in schema.fixed:
-            defaults[name] = schema.fixed[component]
-        elif component == "acq" and given.factory is None:
-            defaults[name] = -1
-        elif (default := _default(given)) is not None:
-            defaults[name] = default
+    for name, member in schema.members.items():
+        annotations[name] = member.codec.python
+        if (options := member.options).factory is not None:
+            default = options.default_factory is None and _is_hashable(options.default)
+            defaults[name] = (
+                msgspec.field(default=options.default) if default else msgspec.field(default_factory=options.factory)
+            )
         elif defaults:
             defaults[name] = msgspec.field(default_factory=_Missing(name))
-    options = {spec.name: spec.options for spec in schema.specs}
-    for field in schema.layout.fields:
-        annotations[field.name] = field.codec.python
-        default = _default(options[field.name])
-        if default is not None:
-            defaults[field.name] = default
-        elif defaults:
-            defaults[field.name] = msgspec.field(default_factory=_Missing(field.name))
     return annotations, defaults
 
 
-def _default(options: FieldOptions) -> Any:
-    if options.default_factory is not None:
-        return msgspec.field(default_factory=options.default_factory)
-    if options.default is msgspec.NODEFAULT:
-        return None
-    assert options.factory is not None
+def _is_hashable(value: object) -> bool:
     try:
-        hash(options.default)
+        hash(value)
     except TypeError:
-        return msgspec.field(default_factory=options.factory)
-    return msgspec.field(default=options.default)
+        return False
+    return True
 
 
 def signature_of(schema: Schema) -> Signature:
     """Returns the signature of the constructor as documented: keyword-only, without defaults for required members."""
-    annotations, defaults = struct_members(schema)
-    given = {schema.aliases.get(component, component): each for component, each in schema.key_defaults.items()}
-    given |= {spec.name: spec.options for spec in schema.specs}
     parameters = []
-    for name, kind in annotations.items():
-        default = defaults.get(name, Parameter.empty)
-        factory = getattr(default, "default_factory", None)
-        if isinstance(factory, _Missing):
-            default = Parameter.empty
-        elif default is not Parameter.empty and name in given and given[name].default is not msgspec.NODEFAULT:
-            default = given[name].default
-        elif callable(factory):
-            default = _FACTORY
-        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind))
+    for name, member in schema.members.items():
+        default = Parameter.empty if member.options.default is msgspec.NODEFAULT else member.options.default
+        default = _FACTORY if member.options.default_factory is not None else default
+        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=member.codec.python))
     return Signature(parameters)
 
 
@@ -160,16 +133,12 @@ def add_repr(
     if "__repr__" in namespace or not (is_ours or inherited is msgspec.Struct.__repr__):
         return
     special: list[tuple[int, _Show]] = [(names.index(name), as_python) for name in times if name in names]
-    special += [] if isinstance(layout, MessageLayout) else _special(names, layout)
+    if not isinstance(layout, MessageLayout):
+        special += [(names.index(field.name), show) for field in layout.fields if (show := field.item.show) is not None]
     if special:
         namespace["__repr__"] = _repr(names, special, is_acyclic=all(field.item.acyclic for field in layout.fields))
     elif is_ours:
         namespace["__repr__"] = msgspec.Struct.__repr__
-
-
-def _special(names: tuple[str, ...], layout: Layout) -> list[tuple[int, _Show]]:
-    shows = ((names.index(field.name), field.item.show) for field in layout.fields)
-    return [(at, show) for at, show in shows if show is not None]
 
 
 def _repr(names: tuple[str, ...], special: list[tuple[int, _Show]], *, is_acyclic: bool) -> _Show:
