@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
@@ -16,9 +15,8 @@ from tsmodel.cli.output import Table, counted, note
 from tsmodel.errors import QueryError
 from tsmodel.frames import library
 from tsmodel.frames.frame import names_of
-from tsmodel.interop.csv_reading import CsvFormat
 from tsmodel.interop.csv_writing import write_csv
-from tsmodel.interop.objects import write_jsonl
+from tsmodel.interop.json_lines import write_jsonl
 from tsmodel.interop.structures import structure_of
 from tsmodel.query import Query
 from tsmodel.types.text_facet import Spelling
@@ -90,7 +88,7 @@ def printer(model: Any, names: list[str], form: Format, file: IO[str]) -> Callab
     structure = structure_of(model, Spelling(shortest=True)).narrowed(names)
     if form == "jsonl":
         return lambda rows: write_jsonl(structure, rows, file)
-    lines = CsvFormat(dialect=_Lines)
+    lines = {"lineterminator": "\n"}
     write_csv(structure, [], file, lines)
     return lambda rows: write_csv(structure, rows, file, lines, header=False)
 
@@ -100,12 +98,6 @@ def _cells(rows: Iterable[Any], names: list[str]) -> Iterator[list[object]]:
         data = json.loads(row.to_json())
         cells = [data[name] for name in names]
         yield [json.dumps(each, ensure_ascii=False) if isinstance(each, (dict, list)) else each for each in cells]
-
-
-class _Lines(csv.excel):
-    """CSV with this machine's line ends."""
-
-    lineterminator = "\n"
 
 
 def to_arrow(query: Query[Any], names: list[str], path: Any) -> int:

@@ -21,7 +21,6 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from tsmodel.frames import library
-from tsmodel.interop.csv_reading import CsvFormat
 from tsmodel.interop.csv_writing import write_csv
 from tsmodel.interop.structures import structure_of
 from tsmodel.model import TSModel
@@ -146,11 +145,11 @@ def _arrow_column(pa: Any, values: Any) -> Any:
 
 def _csv_parts(model: Any, slices: Iterable[Any], names: Sequence[str]) -> Iterator[bytes]:
     text = io.StringIO(newline="")
-    structure, form = structure_of(model, Spelling(shortest=True)).narrowed(names), CsvFormat()
-    write_csv(structure, [], text, form)
+    structure = structure_of(model, Spelling(shortest=True)).narrowed(names)
+    write_csv(structure, [], text, {})
     for query in slices:
         for rows in query.batches(4096):
-            write_csv(structure, rows, text, form, header=False)
+            write_csv(structure, rows, text, {}, header=False)
             yield _drained(text)
     yield _drained(text)
 
