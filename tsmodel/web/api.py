@@ -612,7 +612,7 @@ def _windows_file(form: str, source: Source, given: dict[str, Any], work: Work) 
     wanted = _chosen_values(given)
     columns: dict[str, Any] = {name: [] for name in ("time", "series", "field", *wanted)}
     for curve, windows in _found_windows(source, given, work)[2]:
-        columns["time"] += (windows.number * windows.every).tolist()
+        columns["time"] += _starting(windows)
         for name, value in _label(curve).items():
             columns[name] += [value] * len(windows)
         for name in wanted:
@@ -626,7 +626,12 @@ def _chosen_values(given: dict[str, Any]) -> list[str]:
 
 
 def _starts(windows: Windows, times: Times) -> list[str]:
-    return [as_text(each, times) for each in (windows.number * windows.every).tolist()]
+    return [as_text(each, times) for each in _starting(windows)]
+
+
+def _starting(windows: Windows) -> list[int]:
+    """The start of each window; that of the least time for a window that starts before it."""
+    return [max(number * windows.every, LIMITS["cap"].least) for number in windows.number.tolist()]
 
 
 def _values(windows: Windows, name: str, info: ColumnInfo | None, times: Times) -> Any:
