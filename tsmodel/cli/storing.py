@@ -8,7 +8,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import sys
@@ -22,7 +21,7 @@ import attrs
 from typing_extensions import Self
 
 from tsmodel.cli.arguments import delimiter_of, fields_of
-from tsmodel.cli.failures import UsageError, in_words
+from tsmodel.cli.failures import UsageError, checked_encoding, in_words
 from tsmodel.cli.output import counted, note, progress
 from tsmodel.cli.writing import Source
 from tsmodel.errors import ConversionError, TSModelError
@@ -94,12 +93,7 @@ def with_csv_options(
         options["delimiter"] = delimiter_of(given["delimiter"])
     elif options.get("delimiter") in ("\\t", "tab"):
         options["delimiter"] = "\t"
-    try:
-        codecs.lookup(options.get("encoding") or "utf-8")
-    except LookupError:
-        raise UsageError(
-            f"there is no encoding {options['encoding']!r}; use utf-8, cp1252 or utf-16, for example"
-        ) from None
+    checked_encoding(options.get("encoding"))
     if columns:
         options["columns"] = {**options.get("columns", {}), **fields_of(list(columns))}
     return options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from tsmodel.cli import arguments as of
 from tsmodel.cli.arguments import argument, option
-from tsmodel.cli.failures import UsageError, existing
+from tsmodel.cli.failures import UsageError, checked_encoding, existing
 from tsmodel.cli.output import counted, iso, note, progress, show
 from tsmodel.errors import TransportError
 
@@ -85,7 +85,7 @@ def put_(
             if value not in (None, []) and not (name == "encoding" and chosen == "jsonl"):
                 raise UsageError(f"--{name.replace('_', '-')} is for CSV files, and {file} is {chosen}")
         if encoding is not None:
-            options["encoding"] = encoding
+            options["encoding"] = checked_encoding(encoding)
     with writing(to, create=True) as session:
         done = store(
             session,
