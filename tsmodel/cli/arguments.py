@@ -16,6 +16,7 @@ __all__ = [
     "Delimiter",
     "Encoding",
     "Format",
+    "Input",
     "Json",
     "JsonLines",
     "Model",
@@ -46,6 +47,7 @@ def argument(metavar: str, text: str, **more: Any) -> Any:
 
 
 Format = Literal["table", "csv", "jsonl", "parquet", "arrow"]
+Input = Literal["csv", "jsonl", "parquet"]
 OnError = Literal["raise", "skip"]
 
 _TARGET = "A file, memory:, or tstorage://host:port. Default: the environment variable TSMODEL_URL."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from typing import Final
 
 from tsmodel.errors import ConversionError, QueryError, TSModelError
 
-__all__ = ["Ended", "UsageError", "closed_pipe", "existing", "in_words", "told"]
+__all__ = ["Ended", "UsageError", "checked_encoding", "closed_pipe", "existing", "in_words", "told"]
 
 _WORDS: Final = {
     'give ambiguous="earlier" or "later"': "give --ambiguous earlier or later",
@@ -86,6 +87,18 @@ def existing(file: str, what: str) -> Path:
     if not path.exists():
         raise UsageError(f"there is no file {file}")
     return path
+
+
+def checked_encoding(name: str | None) -> str | None:
+    """The encoding with this name, which may be None.
+
+    Raises:
+        UsageError: when Python has no such encoding.
+    """
+    with suppress(LookupError):
+        codecs.lookup(name or "utf-8")
+        return name
+    raise UsageError(f"there is no encoding {name!r}; use utf-8, cp1252 or utf-16, for example")
 
 
 def closed_pipe(error: Exception) -> bool:

@@ -93,7 +93,7 @@ def import_(
         )
         found = inferred(path, given)
         saved = save or f"{path.stem}.toml"
-        if found.is_local and given.tz is None:
+        if found.local_column is not None and given.tz is None:
             found = inferred(path, _with_zone(given, path, found.local_column))
         seen = found.seen
         text = _saved_as(found, saved)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from tsmodel.cli import arguments as of
 from tsmodel.cli.arguments import argument, option
-from tsmodel.cli.failures import UsageError, existing
+from tsmodel.cli.failures import UsageError, checked_encoding, existing
 from tsmodel.cli.output import counted, iso, note, progress, show
 from tsmodel.errors import TransportError
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["copy_", "put_"]
 
-Source = Literal["csv", "jsonl", "parquet"]
-
-_SUFFIXES: Final[dict[str, Source]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_SUFFIXES: Final[dict[str, of.Input]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _OFFICIAL: Final = {5: ["cid", "mid", "moid", "cap", "payload"], 6: ["cid", "mid", "moid", "cap", "acq", "payload"]}
 """Columns of the official clients' CSV files, which have no header, by number of columns."""
 
@@ -34,7 +32,7 @@ def put_(
     file: Annotated[str, argument("FILE", "CSV, JSON Lines or Parquet; - for standard input.")],
     to: of.To = None,
     model: of.Model = None,
-    form: Annotated[Source | None, option("--format -f", "csv|jsonl|parquet", _FORMAT)] = None,
+    form: Annotated[of.Input | None, option("--format -f", "csv|jsonl|parquet", _FORMAT)] = None,
     column: of.Columns = None,
     delimiter: of.Delimiter = None,
     decimal: of.Decimal = None,
@@ -85,7 +83,7 @@ def put_(
             if value not in (None, []) and not (name == "encoding" and chosen == "jsonl"):
                 raise UsageError(f"--{name.replace('_', '-')} is for CSV files, and {file} is {chosen}")
         if encoding is not None:
-            options["encoding"] = encoding
+            options["encoding"] = checked_encoding(encoding)
     with writing(to, create=True) as session:
         done = store(
             session,
