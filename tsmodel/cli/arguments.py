@@ -105,11 +105,7 @@ UnlessStored = Annotated[bool, option("--unless-stored", None, _UNLESS_STORED)]
 
 
 def delimiter_of(text: str | None) -> str | None:
-    """The character that `--delimiter` names.
-
-    Raises:
-        UsageError: when it is not one character.
-    """
+    """The character that `--delimiter` names."""
     if text in ("\\t", "tab"):
         return "\t"
     if text is not None and (len(text) != 1 or text in '\r\n"\0'):
@@ -118,11 +114,7 @@ def delimiter_of(text: str | None) -> str | None:
 
 
 def fields_of(columns: list[str] | None) -> dict[str, str | None]:
-    """The fields by column from `--column` options.
-
-    Raises:
-        UsageError: when an option is not NAME=FIELD.
-    """
+    """The fields by column from `--column` options."""
     found: dict[str, str | None] = {}
     for text in columns or []:
         name, equals, field = text.rpartition("=")

@@ -33,11 +33,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises `UsageError` where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse for arguments that are not valid.
-
-        Raises:
-            UsageError: always.
-        """
+        """Called by argparse for arguments that are not valid."""
         if message.startswith(_UNKNOWN):
             message = self._unknown(message.removeprefix(_UNKNOWN))
         raise UsageError(f"{message} ({self.prog} --help shows the arguments)")

@@ -76,11 +76,7 @@ def in_words(text: str) -> str:
 
 
 def existing(file: str, what: str) -> Path:
-    """The path of a file, which is `what`.
-
-    Raises:
-        UsageError: when it is a directory, or does not exist.
-    """
+    """The path of a file, which is `what`."""
     path = Path(file)
     if path.is_dir():
         raise UsageError(f"{file} is a directory; give {what}")
@@ -90,11 +86,7 @@ def existing(file: str, what: str) -> Path:
 
 
 def checked_encoding(name: str | None) -> str | None:
-    """The encoding with this name, which may be None.
-
-    Raises:
-        UsageError: when Python has no such encoding.
-    """
+    """The encoding with this name, which may be None."""
     with suppress(LookupError):
         codecs.lookup(name or "utf-8")
         return name

@@ -134,11 +134,7 @@ def import_(
 
 
 def _saved_as(found: Found, saved: str) -> str:
-    """The text of the file that the model is saved in.
-
-    Raises:
-        UsageError: when the model cannot be saved there.
-    """
+    """The text of the file that the model is saved in."""
     path = Path(saved)
     if path.suffix not in (".toml", ".py"):
         raise UsageError(f"--save {saved}: the file name must end in .toml or .py")
@@ -153,11 +149,7 @@ def _saved_as(found: Found, saved: str) -> str:
 
 
 def _tried(found: Found) -> tuple[Any, dict[str, Any]]:
-    """The inferred model, before it is saved, and the arguments of its `load_csv`.
-
-    Raises:
-        UsageError: when the model is not valid.
-    """
+    """The inferred model, before it is saved, and the arguments of its `load_csv`."""
     from tempfile import TemporaryDirectory
 
     from tsmodel.cli.models import read_toml
@@ -172,11 +164,7 @@ def _tried(found: Found) -> tuple[Any, dict[str, Any]]:
 
 
 def _check_apart(to: str, found: Found, fixed: dict[str, int], file: str, saved: str) -> None:
-    """Checks that records of an inferred model do not mix with records of the target, since only keys tell them apart.
-
-    Raises:
-        UsageError: when the target has records with the same cid and moid, and mid if it was given.
-    """
+    """Checks that records of an inferred model do not mix with records of the target, since only keys tell them apart."""
     from tsmodel.cli.models import Record
     from tsmodel.cli.opening import target_of, writing
     from tsmodel.errors import TransportError

@@ -111,11 +111,7 @@ def note_for(target: str | None, text: str) -> str | None:
 
 
 def zone(name: str) -> dt.tzinfo:
-    """The time zone with this name; `local` is this machine's.
-
-    Raises:
-        UsageError: when there is no such time zone.
-    """
+    """The time zone with this name; `local` is this machine's."""
     if name == "local":
         found = dt.datetime.now().astimezone().tzinfo
         assert found is not None
@@ -164,14 +160,11 @@ def _must_exist(path: str) -> None:
 
 def _local_zone() -> dt.tzinfo | None:
     """This machine's time zone, if the system knows its name."""
-    for name in (os.environ.get("TZ", "").lstrip(":"), _linked("/etc/localtime")):
+    linked = os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
+    for name in (os.environ.get("TZ", "").lstrip(":"), linked):
         if name:
             try:
                 return zone_of(name)
             except TSModelError:
                 continue
     return None
-
-
-def _linked(path: str) -> str:
-    return os.path.realpath(path).partition("zoneinfo/")[2]

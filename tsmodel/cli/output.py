@@ -146,11 +146,7 @@ def progress(
 
 @contextmanager
 def written(path: str | None) -> Iterator[Path | None]:
-    """A path to write to; the file then appears at `path` whole or not at all. None for standard output.
-
-    Raises:
-        UsageError: when `path` cannot be a file.
-    """
+    """A path to write to; the file then appears at `path` whole or not at all. None for standard output."""
     if path is None or path == "-":
         yield None
         return

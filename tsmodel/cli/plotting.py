@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -72,18 +73,11 @@ def plot_(
 
 def _numbers(model: Any) -> list[str]:
     """The first numeric fields."""
-    from decimal import Decimal
-
     from tsmodel.model.meta import schema_of
 
-    names: list[str] = []
-    for field in schema_of(model).layout.fields:
-        codec = schema_of(model).columns[field.name].info.codec
-        absent = codec.fault(None) is None
-        kind = getattr(codec, "item", codec).python if absent else codec.python
-        is_time = getattr(getattr(codec, "scalar", None), "kind", "") == "time"
-        if kind in (int, float, Decimal) and not is_time and len(names) < _MOST:
-            names.append(field.name)
+    infos = [column.info for column in schema_of(model).columns.values() if not column.info.is_key]
+    numeric = (info.name for info in infos if info.codec.present.number is not None and info.codec.present.is_amount)
+    names = list(islice(numeric, _MOST))
     if not names:
         raise UsageError(f"{model.__name__} has no numeric field; name the field to draw with -y")
     return names

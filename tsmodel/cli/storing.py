@@ -148,9 +148,6 @@ def check_some_fit(model: Any, path: Path, options: Mapping[str, Any]) -> None:
         model: the model of the records.
         path: the file.
         options: arguments of `load_csv`.
-
-    Raises:
-        UsageError: when no line is a record; the message has the fault of the first line.
     """
     first: ConversionError | None = None
     count = 0

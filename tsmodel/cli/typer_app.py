@@ -27,11 +27,7 @@ _SETTINGS: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_
 
 
 def run(arguments: list[str]) -> int:
-    """Runs a command; returns its exit status.
-
-    Raises:
-        Whatever the command raises; a usage error of typer when the arguments are not its own.
-    """
+    """Runs a command; returns its exit status."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"tsmodel: {message}", file=sys.stderr)
         return _ended(arguments)

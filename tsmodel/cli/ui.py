@@ -51,14 +51,15 @@ def ui_(
     from tsmodel.cli.models import models_of
     from tsmodel.cli.opening import reading
     from tsmodel.cli.output import note
-    from tsmodel.web.application import address_of, application, check_certificate, listening, needs_token, serve
-    from tsmodel.web.guard import new_token
+    from tsmodel.io.connections import server_context
+    from tsmodel.web.application import address_of, application, listening, serve
+    from tsmodel.web.guard import is_loopback, new_token
     from tsmodel.web.source import Limits, Source
 
     if tls_cert is not None:
-        check_certificate(tls_cert, tls_key)
+        server_context(tls_cert, tls_key, None)  # raises if they cannot be loaded
     models = models_of(model or [])
-    if token is None and needs_token(host):
+    if token is None and not is_loopback(host):
         token = new_token()
     session = reading(target)
     try:
@@ -69,7 +70,7 @@ def ui_(
             address = address_of(listener, host, is_secure=tls_cert is not None)
             url = address if token is None else f"{address}#token={token}"
             print(f"{source.name} at {url}", flush=True)
-            if token is not None and tls_cert is None and needs_token(host):
+            if token is not None and tls_cert is None and not is_loopback(host):
                 note("the token and the data are not encrypted on the network: give --tls-cert, or use ssh -L")
             if open_browser:
                 import webbrowser

@@ -57,9 +57,6 @@ def condition(text: str, model: Any, zone: dt.tzinfo) -> Expression:
         text: comparisons (`< <= > >= == !=`, `in [...]`), combined by `and`, `or`, `not` and parentheses.
         model: the model with the columns.
         zone: time zone of times without an offset.
-
-    Raises:
-        UsageError: when the text is not a condition.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
