@@ -32,6 +32,7 @@ from tsmodel.query.executor import (
     Execution,
     Executor,
     Source,
+    check_source,
     first_of,
     then,
 )
@@ -354,6 +355,7 @@ class Query(QueryBuilder[M]):
 
     def using(self, source: Source) -> Self:
         """Reads from `source`, a session, instead of the innermost open one."""
+        check_source(source, is_async=False)
         return type(self)(self.spec, source)
 
     def all(self) -> list[M]:
@@ -731,6 +733,7 @@ class AsyncQuery(QueryBuilder[M]):
 
     def using(self, source: AsyncSource) -> AsyncQuery[M]:
         """Reads from `source`, an asynchronous session."""
+        check_source(source, is_async=True)
         return type(self)(self.spec, source)
 
     async def all(self) -> list[M]:
