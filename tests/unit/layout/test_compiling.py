@@ -1,4 +1,4 @@
-"""Generated functions show their source in tracebacks, as long as they are there."""
+"""Tracebacks show the source of generated functions while their model exists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def sources() -> set[str]:
     return {name for name in linecache.cache if name.startswith("<tsmodel ")}
 
 
-def test_sources_go_with_the_model() -> None:
+def test_sources_are_released_with_the_model() -> None:
     def declared() -> Any:
         annotations = {"a": Int32, "b": Nullable[int], "c": Text}
         namespace = {"__annotations__": annotations, "__module__": __name__, "b": field(item=Int8)}

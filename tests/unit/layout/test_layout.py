@@ -1,4 +1,4 @@
-"""A layout says where each field lies; its `struct` format, its dtype and its printed table say the same."""
+"""Field offsets agree with the layout's `struct` format, dtype and printed table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIELDS = [(f"of_{name}", scalar) for name, scalar in SCALARS.items()]
 
 
 @ORDERS
-def test_fields_follow_one_another_without_gaps(byte_order: ByteOrder, mark: str) -> None:
+def test_fields_are_packed(byte_order: ByteOrder, mark: str) -> None:
     layout = packed(FIELDS, byte_order)
     end = 0
     for field, (name, scalar) in zip(layout.fields, FIELDS, strict=True):
@@ -28,7 +28,7 @@ def test_fields_follow_one_another_without_gaps(byte_order: ByteOrder, mark: str
 
 
 @ORDERS
-def test_struct_and_dtype_place_fields_alike(byte_order: ByteOrder, mark: str) -> None:
+def test_struct_and_dtype_agree(byte_order: ByteOrder, mark: str) -> None:
     layout = packed(FIELDS, byte_order)
     values = (-2, -300, -70_000, -(2**40), 200, 60_000, 2**31, 2**63, 0.25, 0.5, 1e300, True, -5)
     payload = struct.pack(layout.struct_format, *values)
@@ -44,7 +44,7 @@ def test_struct_and_dtype_place_fields_alike(byte_order: ByteOrder, mark: str) -
         assert alone == (record[field.name],)
 
 
-def test_little_endian_unless_told() -> None:
+def test_little_endian_by_default() -> None:
     assert packed(FIELDS) == packed(FIELDS, "little")
     assert packed(FIELDS) != packed(FIELDS, "big")
 
@@ -55,7 +55,7 @@ def test_no_fields() -> None:
     assert str(layout) == "offset  size  type  field\n0 bytes, little-endian, packed"
 
 
-def test_printed_as_a_table_whose_columns_line_up() -> None:
+def test_prints_as_aligned_table() -> None:
     fields = [("when", SCALARS["Timestamp"]), *((f"n{at}", SCALARS["Int64"]) for at in range(13)), ("on", SCALARS["Bool"])]
     lines = str(packed(fields, "big")).splitlines()
     assert lines[0] == "offset  size  type       field"
@@ -66,7 +66,7 @@ def test_printed_as_a_table_whose_columns_line_up() -> None:
     assert lines[16] == "113 bytes, big-endian, packed"
 
 
-def test_a_layout_is_a_value() -> None:
+def test_layout_is_hashable_and_immutable() -> None:
     layout = packed(FIELDS)
     assert hash(layout) == hash(packed(FIELDS))
     with pytest.raises(AttributeError, match="immutable"):

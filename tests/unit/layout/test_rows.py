@@ -1,4 +1,4 @@
-"""Rows into batches and chunks into rows: what fits, what does not, and who is told."""
+"""Row codecs: rows to batches, chunks to rows, mismatches, and errors that name the record."""
 
 from __future__ import annotations
 
@@ -42,23 +42,6 @@ def chunk_of(*payloads: bytes) -> RowChunk:
     return RowChunk.of([get_record(payload, 1, at, 3, 4, 5) for at, payload in enumerate(payloads)])
 
 
-def test_a_layout_is_packed_and_prints_as_a_table() -> None:
-    layout = codec().layout
-    assert [(field.name, field.offset, field.size) for field in layout.fields] == [
-        ("number", 0, 2),
-        ("level", 2, 8),
-        ("good", 10, 1),
-    ]
-    assert layout.size == struct.calcsize(layout.struct_format) == layout.dtype.itemsize == 11
-    assert str(layout) == (
-        "offset  size  type     field\n"
-        "     0     2  Int16    number\n"
-        "     2     8  Float64  level\n"
-        "    10     1  Bool     good\n"
-        "11 bytes, little-endian, packed"
-    )
-
-
 @pytest.mark.parametrize(("byte_order", "mark"), [("little", "<"), ("big", ">")])
 def test_byte_order(byte_order: ByteOrder, mark: str) -> None:
     made = codec(byte_order)
@@ -72,7 +55,7 @@ def test_byte_order(byte_order: ByteOrder, mark: str) -> None:
     assert list(made.rows(fit.records)) == [row(mid=0), row(mid=1)]
 
 
-def test_one_batch_for_each_cid_in_the_order_of_rows() -> None:
+def test_one_batch_per_cid_in_row_order() -> None:
     rows = [row(cid=at % 3, mid=at) for at in range(10)]
     batches = codec().encode(rows)
     assert [(batch.cid, batch.count, batch.record_size) for batch in batches] == [(0, 4, 35), (1, 3, 35), (2, 3, 35)]
@@ -92,7 +75,7 @@ def test_no_rows() -> None:
     assert codec().encode([]) == []
 
 
-def test_a_payload_without_fields() -> None:
+def test_payload_without_fields() -> None:
     empty: RowCodec[tuple[int, ...]] = row_codec(packed([]), lambda *values: values)
     fit = empty.fit(chunk_of(b"", b"x", b""))
     assert list(empty.rows(fit.records)) == [(1, 0, 3, 4, 5), (1, 2, 3, 4, 5)]
@@ -111,7 +94,7 @@ def test_a_payload_without_fields() -> None:
         ("cap", "now", "'now' (str) is not an int of ns since 2001; to_ns()"),
     ],
 )
-def test_a_value_that_its_field_cannot_hold(name: str, value: object, wording: str) -> None:
+def test_invalid_value_names_the_record(name: str, value: object, wording: str) -> None:
     rows = [row(), row(), row(**{name: value}), row(**{name: value})]
     with pytest.raises(EncodeError) as caught:
         codec().encode(rows, first=100)
@@ -120,7 +103,7 @@ def test_a_value_that_its_field_cannot_hold(name: str, value: object, wording: s
 
 
 @pytest.mark.parametrize("name", ["cid", "mid", "moid", "cap"])
-def test_a_key_component_that_cannot_be_stored(name: str) -> None:
+def test_key_component_out_of_range(name: str) -> None:
     limits = LIMITS[name]
     codec().encode([row(**{name: limits.least}), row(**{name: limits.bound - 1})])
     with pytest.raises(
@@ -130,30 +113,30 @@ def test_a_key_component_that_cannot_be_stored(name: str) -> None:
     assert (caught.value.record, caught.value.field, caught.value.value) == (1, name, limits.bound)
 
 
-def test_an_acq_that_cannot_be_stored_matters_only_when_it_is_sent() -> None:
+def test_acq_is_checked_only_when_sent() -> None:
     greatest = row(acq=LIMITS["acq"].bound)
     assert codec().encode([greatest])
     with pytest.raises(EncodeError, match="acq is"):
         codec().encode([greatest], with_acq=True)
 
 
-def test_a_cid_that_was_never_set_is_explained() -> None:
+def test_unset_cid_error_explains_itself() -> None:
     with pytest.raises(EncodeError, match=r"cid is -1 \(-1 means that the component was never set\)"):
         codec().encode([row(cid=-1)])
 
 
-def test_a_fixed_component() -> None:
+def test_fixed_component() -> None:
     assert codec(moid=3).encode([row()])
     with pytest.raises(EncodeError, match="record 1: Row.moid is 4; it must be 3, which the class fixes"):
         codec(moid=3).encode([row(), row(moid=4)])
 
 
-def test_a_single_payload_that_cannot_be() -> None:
+def test_invalid_value_in_single_payload() -> None:
     with pytest.raises(EncodeError, match=r"Row.level: 'x' \(str\) is not a float"):
         codec().payload_of(row(level="x"))
 
 
-def test_payloads_of_other_sizes_are_set_apart() -> None:
+def test_payloads_of_wrong_size_are_mismatches() -> None:
     good = struct.pack("<hd?", 6, 0.5, True)
     fit = codec().fit(chunk_of(good, b"short", good, b"", good + b"!"))
     assert [row.mid for row in codec().rows(fit.records)] == [0, 2]
@@ -164,17 +147,17 @@ def test_payloads_of_other_sizes_are_set_apart() -> None:
     ]
 
 
-def test_records_that_fit_are_not_copied() -> None:
+def test_matching_records_are_not_copied() -> None:
     chunk = chunk_of(*[bytes(11)] * 3)
     assert np.shares_memory(codec().fit(chunk).records, np.frombuffer(chunk.rows(), np.uint8))
 
 
-def test_a_chunk_that_is_not_whole() -> None:
+def test_truncated_chunk_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="at byte 47"):
         parsed(chunk_of(bytes(11), bytes(11)).rows()[:-1])
 
 
-def test_what_is_encoded_is_what_is_read_back() -> None:
+def test_round_trip() -> None:
     rows = [row(mid=at, number=at, good=at % 2 == 0) for at in range(100)]
     (batch,) = codec().encode(rows)
     size = batch.record_size
@@ -207,7 +190,7 @@ class Single(NamedTuple):
 
 @pytest.mark.parametrize("byte_order", ["little", "big"])
 @pytest.mark.parametrize("scalar", [each for each in SCALARS.values() if each.limits], ids=lambda each: each.name)
-def test_integers_at_and_beyond_both_ends(scalar: Scalar, byte_order: ByteOrder) -> None:
+def test_integer_limits(scalar: Scalar, byte_order: ByteOrder) -> None:
     assert scalar.limits is not None
     made = single(scalar, byte_order)
     (batch,) = made.encode([Single(1, 2, 3, 4, 5, value) for value in scalar.limits])
@@ -226,7 +209,7 @@ def test_integers_at_and_beyond_both_ends(scalar: Scalar, byte_order: ByteOrder)
     [(scalar, value) for scalar in SCALARS.values() for value in WRONG_KINDS[scalar.kind]],
     ids=lambda each: each.name if isinstance(each, Scalar) else type(each).__name__,
 )
-def test_a_value_of_another_kind(scalar: Scalar, value: object) -> None:
+def test_value_of_wrong_type(scalar: Scalar, value: object) -> None:
     made = single(scalar)
     wrong = Single(1, 2, 3, 4, 5, value)
     for attempt in (lambda: made.encode([wrong]), lambda: made.payload_of(wrong)):
@@ -241,21 +224,21 @@ def test_a_value_of_another_kind(scalar: Scalar, value: object) -> None:
         assert (caught.value.field, caught.value.value) == ("value", value)
 
 
-def test_a_double_beyond_singles() -> None:
+def test_value_too_large_for_float32() -> None:
     with pytest.raises(
         EncodeError, match=r"record 0: Single.value: 1e\+39 is too large for a Float32, which holds up to 3.4"
     ):
         single(SCALARS["Float32"]).encode([Single(1, 2, 3, 4, 5, 1e39)])
 
 
-def test_an_int_too_long_to_print() -> None:
+def test_int_too_long_to_print() -> None:
     with pytest.raises(EncodeError, match="Single.value"):
         single(SCALARS["Int64"]).encode([Single(1, 2, 3, 4, 5, 10**5000)])
 
 
 @pytest.mark.parametrize("at", [0, 1, 510, 511, 512, 513, 1023, 1024, 1299])
 @pytest.mark.parametrize(("name", "value"), [("number", "six"), ("good", 1), ("cap", None), ("mid", 2**63 - 1)])
-def test_the_number_of_a_record_among_many(at: int, name: str, value: object) -> None:
+def test_invalid_record_among_many_is_located(at: int, name: str, value: object) -> None:
     rows = [row(mid=number) for number in range(1300)]
     rows[at] = row(**{name: value})
     rows += [row(**{name: value})]
@@ -265,7 +248,7 @@ def test_the_number_of_a_record_among_many(at: int, name: str, value: object) ->
 
 
 @pytest.mark.parametrize("count", [1, 511, 512, 513, 1025])
-def test_as_many_records_as_there_are_rows(count: int) -> None:
+def test_batch_size_boundaries(count: int) -> None:
     (batch,) = codec().encode([row(mid=at, number=at % 100) for at in range(count)])
     assert (batch.count, len(batch.records)) == (count, 35 * count)
     assert mids(batch) == list(range(count))
@@ -278,7 +261,7 @@ def test_neighbouring_and_extreme_cids() -> None:
 
 
 @pytest.mark.parametrize("name", ["mid", "moid", "cap", "acq"])
-def test_minus_one_is_a_value_like_others_except_as_cid(name: str) -> None:
+def test_minus_one_is_valid_except_as_cid(name: str) -> None:
     assert codec().encode([row(**{name: -1})], with_acq=True)
 
 
@@ -292,7 +275,7 @@ def test_several_fixed_components() -> None:
 
 
 @pytest.mark.parametrize("byte_order", ["little", "big"])
-def test_rows_of_a_part_of_the_records(byte_order: ByteOrder) -> None:
+def test_rows_of_a_selection(byte_order: ByteOrder) -> None:
     made = codec(byte_order)
     payload = made.payload_of(row())
     records = made.fit(chunk_of(*[payload] * 6)).records
@@ -303,14 +286,14 @@ def test_rows_of_a_part_of_the_records(byte_order: ByteOrder) -> None:
     assert next(made.rows(records)) == row(mid=0)
 
 
-def test_no_record_fits() -> None:
+def test_no_record_matches() -> None:
     for payloads in ([b"x", b"y"], [b"x", b""]):
         fit = codec().fit(chunk_of(*payloads))
         assert list(codec().rows(fit.records)) == []
         assert [mismatch.payload for mismatch in fit.mismatches] == payloads
 
 
-def test_numpy_scalars_are_values() -> None:
+def test_numpy_scalars_are_accepted() -> None:
     made = codec()
     plain = row(cid=1, number=-7, level=0.5, good=True)
     typed = row(cid=np.int32(1), number=np.int16(-7), level=np.float32(0.5), good=np.True_)

@@ -1,6 +1,6 @@
-"""Models declared without `from __future__ import annotations`: most users do not write it.
+"""Models declared without `from __future__ import annotations`, as most users do.
 
-From Python 3.14 on the annotations of such a class are computed late; up to 3.13, while the class body runs.
+Python 3.14 and later evaluate the annotations of such a class lazily; earlier versions, while the class body runs.
 """
 
 import sys
@@ -58,7 +58,7 @@ class Derived(Base):
     note: Nullable[str] = field(item=Text, default=None)
 
 
-def test_fields_are_found_and_stored() -> None:
+def test_fields_are_declared_and_stored() -> None:
     assert [each.name for each in Reading.layout.fields] == ["counter", "volts", "valid"]
     with connect("memory:") as session:
         session.add(Reading(cid=1, mid=2, cap=3, counter=4, volts=5.0))
@@ -84,7 +84,7 @@ def test_abstract_bases_and_composites() -> None:
     )
 
 
-def test_type_hints_are_the_values_types() -> None:
+def test_type_hints_resolve_to_value_types() -> None:
     hints = typing.get_type_hints(Reading)
     assert {name: hints[name] for name in ("cid", "cap", "counter", "volts", "valid")} == {
         "cid": int,
@@ -96,7 +96,7 @@ def test_type_hints_are_the_values_types() -> None:
     assert typing.get_type_hints(Derived)["state"] is State
 
 
-def test_a_model_in_a_function_sees_its_names() -> None:
+def test_model_in_function_resolves_local_names() -> None:
     class Mode(IntEnum):
         A = 0
 
@@ -111,7 +111,7 @@ def test_a_model_in_a_function_sees_its_names() -> None:
         B = 1
 
     with pytest.raises(SchemaError, match="name 'Local' is not defined"):
-        inner()  # text is looked up where the class statement runs, and Local is not captured there
+        inner()  # a string resolves where the class statement runs, and Local is not captured there
 
     class Outer(TSModel):
         mode: Enumerated[Mode]
@@ -120,7 +120,7 @@ def test_a_model_in_a_function_sees_its_names() -> None:
     assert [each.name for each in Outer.layout.fields] == ["mode", "later"]
 
 
-def test_text_inside_annotations() -> None:
+def test_quoted_annotations() -> None:
     class Quoted(TSModel):
         a: "Int32"
         b: Nullable["float"] = field(item=Float32, default=None)
@@ -132,7 +132,7 @@ def test_text_inside_annotations() -> None:
     assert [each.codec.python for each in Quoted.layout.fields] == [int, float | None, State]
 
 
-def test_injected_annotations_win() -> None:
+def test_annotations_in_namespace_take_precedence() -> None:
     made = type(TSModel)("Made", (TSModel,), {"__annotations__": {"x": Int32}, "__module__": __name__})
     assert [each.name for each in made.layout.fields] == ["x"]
     assert [each.name for each in type(TSModel)("None_", (TSModel,), {"__annotations__": {}}).layout.fields] == []
@@ -140,21 +140,21 @@ def test_injected_annotations_win() -> None:
 
 @pytest.mark.skipif(not LAZY, reason="before Python 3.14 the class body itself raises NameError")
 @pytest.mark.parametrize("annotation", ["Absent", "Enumerated[Absent]", "Nullable[Absent | int]", "Absent.Int32"])
-def test_a_name_that_is_not_there_says_what_to_import(annotation: str) -> None:
+def test_undefined_name_error_says_what_to_import(annotation: str) -> None:
     with pytest.raises(SchemaError, match=r"Broken\.x: .*name 'Absent' is not defined\); import its names") as caught:
         exec(f"class Broken(TSModel):\n    x: {annotation}", globals())
     assert (caught.value.model, caught.value.field) == ("Broken", "x")
 
 
 @pytest.mark.skipif(not LAZY, reason="before Python 3.14 the class body itself raises TypeError")
-def test_an_annotation_that_cannot_be_computed() -> None:
+def test_annotation_that_raises_is_refused() -> None:
     with pytest.raises(SchemaError, match="Broken"):
 
         class Broken(TSModel):
             x: Nullable[int][3]  # type: ignore[misc]
 
 
-def test_a_body_whose_fields_take_no_effect_is_refused() -> None:
+def test_class_body_with_ignored_annotations_is_refused() -> None:
     with pytest.raises(SchemaError, match="class Empty: its annotations take no effect"):
 
         class Empty(TSModel):
@@ -166,7 +166,7 @@ def test_a_body_whose_fields_take_no_effect_is_refused() -> None:
             hint: Annotated[int, "for checkers"]
 
     class Bare(TSModel):
-        """No payload, and none declared."""
+        """Declares no fields."""
 
     assert [each.name for each in Full.layout.fields] == ["state"]
     assert Bare.layout.size == 0

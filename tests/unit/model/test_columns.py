@@ -1,4 +1,4 @@
-"""Columns and the conditions made from them: what may be compared, and what conditions refuse."""
+"""Columns and their conditions: which comparisons are allowed and which are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MILLENNIUM = dt.datetime(2001, 1, 1, tzinfo=dt.timezone.utc)
 
 
 @pytest.mark.parametrize("name", ["cid", "mid", "moid", "cap", "acq", "counter", "total", "volts", "valid", "until"])
-def test_a_field_seen_from_its_class_is_a_column(name: str) -> None:
+def test_class_attribute_is_a_column(name: str) -> None:
     column = getattr(Reading, name)
     assert isinstance(column, Column)
     assert column.name == name
@@ -36,7 +36,7 @@ def test_a_field_seen_from_its_class_is_a_column(name: str) -> None:
     assert hash(column) is not None
 
 
-def test_what_is_not_a_column() -> None:
+def test_unknown_attribute_lists_the_fields() -> None:
     with pytest.raises(AttributeError, match=r"Reading has no field or attribute 'wolts'; its fields are cid, .*until"):
         _ = Reading.wolts  # type: ignore[attr-defined]
 
@@ -62,7 +62,7 @@ def test_what_is_not_a_column() -> None:
         ((Reading.mid > 1) | ~(Reading.mid < 5), "(mid > 1) | (~(mid < 5))"),
     ],
 )
-def test_conditions_read_as_they_were_written(expression: Expression, text: str) -> None:
+def test_conditions_print_as_source(expression: Expression, text: str) -> None:
     assert isinstance(expression, Expression)
     assert str(expression) == text
 
@@ -82,19 +82,19 @@ def test_conditions_read_as_they_were_written(expression: Expression, text: str)
         (Reading.cap, dt.date(2020, 1, 1)),
     ],
 )
-def test_values_of_another_kind(column: Column[object], value: object) -> None:
+def test_comparing_with_wrong_type_is_refused(column: Column[object], value: object) -> None:
     for compare in (lambda: column == value, lambda: column < value, lambda: column.is_in([value])):
         with pytest.raises(QueryError, match=rf"Reading\.{column.name} \(\w+\) cannot be compared with"):
             compare()
 
 
-def test_a_naive_datetime_is_refused_with_a_hint() -> None:
+def test_naive_datetime_is_refused_with_hint() -> None:
     with pytest.raises(QueryError, match=r"Reading.cap: .* is naive.*replace\(tzinfo=") as caught:
         _ = Reading.cap > dt.datetime(2020, 1, 1)
     assert caught.value.__cause__ is not None
 
 
-def test_a_condition_has_no_truth_value() -> None:
+def test_condition_has_no_truth_value() -> None:
     with pytest.raises(QueryError, match=r"\(volts > 1\) is a condition, not a truth value: combine .* with & \| ~"):
         bool(Reading.volts > 1)
     with pytest.raises(QueryError, match="between"):
@@ -105,20 +105,20 @@ def test_a_condition_has_no_truth_value() -> None:
         _ = not (Reading.volts > 1)
 
 
-def test_only_conditions_are_combined() -> None:
+def test_combining_with_non_condition_is_refused() -> None:
     with pytest.raises(QueryError, match="mind the parentheses"):
         _ = (Reading.volts > 1) & True  # type: ignore[operator]
     with pytest.raises(QueryError, match="mind the parentheses"):
         _ = (Reading.volts > 1) | 5  # type: ignore[operator]
 
 
-def test_a_reflected_comparison() -> None:
+def test_reflected_comparison() -> None:
     assert str(5 < Reading.mid) == "mid > 5"  # noqa: SIM300
     assert str(5 == Reading.mid) == "mid == 5"  # noqa: SIM300
 
 
-def test_a_column_has_no_truth_value() -> None:
-    """Else `Reading.valid and Reading.volts > 1` is `Reading.volts > 1`, and the first half is lost in silence."""
+def test_column_has_no_truth_value() -> None:
+    """Otherwise `Reading.valid and Reading.volts > 1` silently drops its first half."""
     with pytest.raises(QueryError, match="Reading.valid"):
         bool(Reading.valid)
     with pytest.raises(QueryError):
@@ -140,7 +140,7 @@ def test_a_column_has_no_truth_value() -> None:
     ],
     ids=repr,
 )
-def test_a_time_of_any_kind_on_either_side(value: Any) -> None:
+def test_times_compare_on_either_side(value: Any) -> None:
     assert str(Reading.cap == value) == f"cap == {to_ns(value)}"
     assert str(Reading.cap > value) == f"cap > {to_ns(value)}"
     assert str(value < Reading.cap) == f"cap > {to_ns(value)}"
@@ -150,7 +150,7 @@ def test_a_time_of_any_kind_on_either_side(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [np.int8(5), np.uint64(5), np.float64(5), np.float32(5)], ids=repr)
-def test_a_numpy_number_on_the_left(value: Any) -> None:
+def test_numpy_number_on_the_left(value: Any) -> None:
     assert str(value < Reading.volts) == str(Reading.volts > value)
     assert str(value >= Reading.mid) == str(Reading.mid <= value)
     assert str(value != Reading.mid) == str(Reading.mid != value)
@@ -159,13 +159,13 @@ def test_a_numpy_number_on_the_left(value: Any) -> None:
 @pytest.mark.parametrize(
     "value", ["2400-01-01T00:00:00Z", dt.datetime.max.replace(tzinfo=dt.timezone.utc), "yesterday", ""]
 )
-def test_a_time_that_cannot_be(value: object) -> None:
+def test_invalid_time_is_refused(value: object) -> None:
     with pytest.raises(QueryError, match=r"^Reading\.cap: ") as caught:
         _ = Reading.cap == value
     assert isinstance(caught.value.__cause__, TimestampError)
 
 
-def test_numbers_outside_a_column_s_range_may_be_asked_for() -> None:
+def test_numbers_outside_column_range_are_allowed() -> None:
     assert str(Reading.counter < 10**6) == "counter < 1000000"
     assert str(Reading.total >= -1) == "total >= -1"
     assert str(Reading.mid < float("inf")) == "mid < inf"
@@ -178,25 +178,25 @@ def test_numbers_outside_a_column_s_range_may_be_asked_for() -> None:
     ids=lambda each: repr(each)[:9],
 )
 @pytest.mark.parametrize("column", [Reading.counter, Reading.volts, Reading.valid, Reading.cap], ids=lambda each: each.name)
-def test_values_that_no_column_takes(column: Column[Any], value: object) -> None:
+def test_values_no_column_can_compare_with(column: Column[Any], value: object) -> None:
     for compare in (lambda: column == value, lambda: column != value, lambda: column.between(value, 1)):
         with pytest.raises(QueryError, match=rf"Reading\.{column.name} \(\w+\) cannot be compared with"):
             compare()
 
 
-def test_an_array_on_the_left() -> None:
+def test_array_on_the_left_is_refused() -> None:
     with pytest.raises(QueryError, match="cannot be compared with array"):
         _ = np.array([1, 2]) < Reading.mid
 
 
 @pytest.mark.parametrize("value", [Fraction(10**400), -Fraction(10**400)], ids=["great", "small"])
 @pytest.mark.parametrize("column", [Reading.volts, Reading.mid], ids=lambda each: each.name)
-def test_a_fraction_beyond_doubles(column: Column[Any], value: Fraction) -> None:
-    with contextlib.suppress(QueryError):  # either is an answer; an OverflowError from within is none
+def test_fraction_beyond_float64(column: Column[Any], value: Fraction) -> None:
+    with contextlib.suppress(QueryError):  # both outcomes are fine; an OverflowError is not
         assert str(column > value).startswith(f"{column.name} > ")
 
 
-def test_an_int_beyond_doubles_is_beyond_every_float() -> None:
+def test_int_beyond_float64_compares_exactly() -> None:
     row = Reading(cid=1, mid=2, moid=3, cap=4, counter=5, total=6, volts=7.5, valid=True, until=8)
     with connect("memory:") as session:
         session.add(row)
@@ -208,7 +208,7 @@ def test_an_int_beyond_doubles_is_beyond_every_float() -> None:
             assert Reading.query.where(Reading.volts.is_in([great])).count() == 0
 
 
-def test_is_in_takes_any_iterable() -> None:
+def test_is_in_accepts_any_iterable() -> None:
     for values in ([1, 4], (1, 4), iter([1, 4]), np.array([1, 4]), {1: "a", 4: "b"}):
         assert str(Reading.mid.is_in(values)) == "mid in {1, 4}"
     assert str(Reading.mid.is_in([])) == "mid in {}"
@@ -216,32 +216,32 @@ def test_is_in_takes_any_iterable() -> None:
     assert str(Reading.mid.is_in(range(6))) == "mid in {0, 1, 2, 3, 4, … 6 values}"
 
 
-def test_is_in_wants_several_values() -> None:
+def test_is_in_refuses_single_values() -> None:
     with pytest.raises(QueryError, match="Reading.mid"):
         Reading.mid.is_in(5)  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="Reading.cap"):
         Reading.cap.is_in("2020-01-01T00:00:00Z")
 
 
-def test_the_other_end_of_a_chained_comparison() -> None:
+def test_chained_comparison_suggests_between() -> None:
     for chained in (lambda: 1 <= Reading.mid <= 5, lambda: 1 < Reading.cap < 5, lambda: Reading.mid == 1 == 1):
         with pytest.raises(QueryError, match=r"use between\(\) instead of a < x < b"):
             chained()
 
 
 @pytest.mark.parametrize("use", [list.__contains__, list.index, list.count], ids=lambda each: each.__name__)
-def test_columns_in_a_list_are_not_looked_for_by_comparison(use: Any) -> None:
+def test_list_search_does_not_compare_columns(use: Any) -> None:
     assert use([Reading.mid], Reading.mid) in (True, 0, 1)
     with pytest.raises(QueryError, match="cannot be compared with <Column Reading.volts: Float32>"):
         use([Reading.mid], Reading.volts)
 
 
-def test_columns_are_keys_of_dicts() -> None:
+def test_columns_are_hashable() -> None:
     assert {Reading.mid: 1, Reading.volts: 2}[Reading.volts] == 2
     assert Reading.volts is Reading.volts
 
 
-def test_conditions_are_values() -> None:
+def test_conditions_are_immutable_and_copyable() -> None:
     condition = (Reading.mid > 1) & ~(Reading.volts.between(1, 2) | Reading.valid.is_in([True]))
     text = "(mid > 1) & (~((1 <= volts < 2) | (valid in {1})))"
     assert str(condition) == text
@@ -251,13 +251,13 @@ def test_conditions_are_values() -> None:
         condition.terms = ()  # type: ignore[attr-defined]
 
 
-def test_combining_leaves_the_parts_as_they_were() -> None:
+def test_combining_does_not_change_operands() -> None:
     first, second = Reading.mid > 1, Reading.volts > 2
     _ = first & second, first | second, ~first
     assert (str(first), str(second)) == ("mid > 1", "volts > 2")
 
 
-def test_columns_of_an_abstract_model() -> None:
+def test_columns_of_abstract_model() -> None:
     class Metered(TSModel, abstract=True):
         counter: Int16
 
@@ -270,7 +270,7 @@ def test_columns_of_an_abstract_model() -> None:
         _ = Metered.watts  # type: ignore[attr-defined]
 
 
-def test_a_field_of_an_object_is_its_value() -> None:
+def test_instance_attribute_is_the_value() -> None:
     row = Reading(cid=1, mid=2, moid=3, cap=4, counter=5, total=6, volts=7.5, valid=True, until=8)
     assert (row.cap, row.volts, row.valid) == (4, 7.5, True)
     assert isinstance(type(row).volts, Column)

@@ -1,4 +1,4 @@
-"""Declaring models: what a class body may say, what objects are then like, and what is refused, with the mend."""
+"""Declaring models: valid class bodies, the resulting objects, and errors that say how to fix a declaration."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def reading(**values: Any) -> Reading:
     return Reading(**{"cid": 1, "mid": 2, "moid": 3, "cap": 4, "counter": 5, "volts": 1.5, **values})
 
 
-def test_objects_have_the_key_and_the_fields() -> None:
+def test_objects_have_key_and_fields() -> None:
     row = reading()
     assert (row.cid, row.mid, row.moid, row.cap, row.acq) == (1, 2, 3, 4, -1)
     assert (row.counter, row.volts, row.valid) == (5, 1.5, True)
@@ -77,21 +77,21 @@ def test_objects_are_plain_values() -> None:
         row.wolts = 1  # type: ignore[attr-defined]
 
 
-def test_every_scalar() -> None:
+def test_layout_of_every_scalar() -> None:
     assert Everything.struct_format == "<bhiqBHIQfd?q"
     assert Everything.layout.size == 51
     assert Everything.dtype.names == tuple("abcdefghijkl")
 
 
 @pytest.mark.parametrize("name", ["cid", "mid", "moid", "cap", "counter", "volts"])
-def test_a_missing_argument(name: str) -> None:
+def test_missing_argument_is_named(name: str) -> None:
     values = {"cid": 1, "mid": 2, "moid": 3, "cap": 4, "counter": 5, "volts": 1.5}
     del values[name]
     with pytest.raises(TypeError, match=f"[Mm]issing required argument '{name}'"):
         Reading(**values)  # type: ignore[arg-type]
 
 
-def test_arguments_that_are_not_taken() -> None:
+def test_unknown_argument_is_refused() -> None:
     with pytest.raises(TypeError, match="wolts"):
         reading(wolts=1)
 
@@ -108,7 +108,7 @@ def test_defaults_and_factories() -> None:
     assert before <= event.at <= now_ns()
 
 
-def test_a_required_field_may_follow_one_with_a_default() -> None:
+def test_required_field_after_default() -> None:
     class Event(TSModel):
         code: Int16 = field(default=7)
         level: Float64
@@ -117,7 +117,7 @@ def test_a_required_field_may_follow_one_with_a_default() -> None:
     assert Event.struct_format == "<hd"
 
 
-def test_a_model_without_fields() -> None:
+def test_model_without_fields() -> None:
     class Mark(TSModel):
         pass
 
@@ -126,7 +126,7 @@ def test_a_model_without_fields() -> None:
     assert Mark(cid=1, mid=2, moid=3, cap=4).key == Key(1, 2, 3, 4)
 
 
-def test_what_is_not_a_field() -> None:
+def test_methods_and_class_variables_are_not_fields() -> None:
     class Meter(TSModel):
         counter: Int32
         scale: ClassVar[float] = 0.1
@@ -164,7 +164,7 @@ class Base(TSModel, abstract=True):
         return 2 * self.counter
 
 
-def test_an_abstract_model_hands_its_fields_down() -> None:
+def test_abstract_model_passes_on_its_fields() -> None:
     class First(Base):
         volts: Float32
 
@@ -177,7 +177,7 @@ def test_an_abstract_model_hands_its_fields_down() -> None:
     assert isinstance(Second(cid=1, mid=1, moid=1, cap=1, counter=4), Base)
 
 
-def test_abstract_models_in_layers_and_side_by_side() -> None:
+def test_multiple_inheritance_of_abstract_models() -> None:
     class Timed(Base, abstract=True):
         until: Timestamp
 
@@ -191,7 +191,7 @@ def test_abstract_models_in_layers_and_side_by_side() -> None:
     assert Both.struct_format == ">iq?f"
 
 
-def test_an_abstract_model_has_no_objects_and_no_records() -> None:
+def test_abstract_model_has_no_objects_or_records() -> None:
     with pytest.raises(TypeError, match="Base is abstract: create objects of a class derived from it"):
         Base()  # type: ignore[call-arg]
     with pytest.raises(TypeError):
@@ -212,7 +212,7 @@ def test_fixed_key_components() -> None:
         Event(cap=2, code=3)
 
 
-def test_fixed_key_components_are_handed_down() -> None:
+def test_fixed_key_components_are_inherited() -> None:
     class Site(TSModel, abstract=True, cid=5):
         pass
 
@@ -238,7 +238,7 @@ def test_quoted_annotations() -> None:
     assert Quoted.struct_format == "<h"
 
 
-def test_annotations_that_are_types_and_not_text() -> None:
+def test_annotations_that_are_types() -> None:
     namespace = {"TSModel": TSModel, "Int16": Int16, "__name__": "elsewhere"}
     exec(compile("class Typed(TSModel):\n    code: Int16\n", "elsewhere", "exec", dont_inherit=True), namespace)
     assert namespace["Typed"].struct_format == "<h"  # type: ignore[attr-defined]
@@ -269,7 +269,7 @@ def declare(body: str, header: str = "TSModel", **known: Any) -> type[TSModel]:
         ("code = field(default=1)", "Broken.code = field(...) has no type: write code: Int32 = field(...)"),
     ],
 )
-def test_faults_in_a_class_body_name_class_field_and_mend(body: str, wording: str) -> None:
+def test_class_body_errors_name_class_field_and_fix(body: str, wording: str) -> None:
     with pytest.raises(SchemaError) as caught:
         declare(body)
     assert wording in str(caught.value)
@@ -293,19 +293,19 @@ def test_faults_in_a_class_body_name_class_field_and_mend(body: str, wording: st
         ("Reading", "Reading has records of its own"),
     ],
 )
-def test_faults_in_a_class_statement(header: str, wording: str) -> None:
+def test_class_statement_errors(header: str, wording: str) -> None:
     with pytest.raises(SchemaError) as caught:
         declare("pass", header)
     assert wording in str(caught.value)
     assert "class Broken" in str(caught.value)
 
 
-def test_a_field_that_a_base_has_already() -> None:
+def test_redeclared_field_is_refused() -> None:
     with pytest.raises(SchemaError, match="Broken.counter is already declared by a base class"):
         declare("counter: Int16", "Base")
 
 
-def test_field_takes_a_default_or_a_factory() -> None:
+def test_field_refuses_default_and_factory_together() -> None:
     with pytest.raises(TypeError, match="not both"):
         field(default=1, default_factory=int)
 
@@ -313,15 +313,15 @@ def test_field_takes_a_default_or_a_factory() -> None:
 KEY_ARGUMENTS = {"cid": 1, "mid": 2, "moid": 3, "cap": 4}
 
 
-def test_arguments_in_any_order() -> None:
+def test_keyword_arguments_in_any_order() -> None:
     assert Reading(volts=1.5, counter=5, cap=4, moid=3, mid=2, cid=1) == reading()
 
 
-def test_an_explicit_acq() -> None:
+def test_explicit_acq() -> None:
     assert reading(acq=9).key == Key(1, 2, 3, 4, 9)
 
 
-def test_a_factory_is_called_for_each_object() -> None:
+def test_factory_runs_for_each_object() -> None:
     numbers = iter(range(10))
 
     class Event(TSModel):
@@ -331,7 +331,7 @@ def test_a_factory_is_called_for_each_object() -> None:
     assert Event(**KEY_ARGUMENTS, number=7).number == 7
 
 
-def test_field_without_a_default_is_required() -> None:
+def test_field_without_default_is_required() -> None:
     class Event(TSModel):
         code: Int16 = field()
 
@@ -342,7 +342,7 @@ def test_field_without_a_default_is_required() -> None:
 @pytest.mark.parametrize(
     "fixed", [{"cid": 1}, {"mid": 2}, {"moid": 3}, {"cid": 1, "mid": 2, "moid": 3}, {"cid": 1, "moid": 3}]
 )
-def test_components_that_are_not_fixed_are_required(fixed: dict[str, int]) -> None:
+def test_unfixed_key_components_are_required(fixed: dict[str, int]) -> None:
     header = ", ".join(["TSModel", *(f"{name}={value}" for name, value in fixed.items())])
     model: Any = declare("code: Int16", header)
     given = {name: value for name, value in KEY_ARGUMENTS.items() if name not in fixed}
@@ -352,12 +352,12 @@ def test_components_that_are_not_fixed_are_required(fixed: dict[str, int]) -> No
             model(**{other: value for other, value in given.items() if other != name}, code=1)
 
 
-def test_the_ends_of_what_a_class_may_fix() -> None:
+def test_fixed_key_components_at_range_limits() -> None:
     model: Any = declare("code: Int16", "TSModel, cid=2**31 - 2, mid=-(2**63), moid=-(2**31)")
     assert model(cap=4, code=1).key == Key(2**31 - 2, -(2**63), -(2**31), 4, -1)
 
 
-def test_a_derived_model_may_fix_another_value() -> None:
+def test_subclass_overrides_fixed_component() -> None:
     class Site(TSModel, abstract=True, cid=5, moid=6):
         pass
 
@@ -367,22 +367,22 @@ def test_a_derived_model_may_fix_another_value() -> None:
     assert Event(mid=1, cap=2, code=3).key == Key(5, 1, 7, 2, -1)
 
 
-def test_two_bases_that_fix_one_component_differently() -> None:
+def test_conflicting_fixed_components_are_refused() -> None:
     class First(TSModel, abstract=True, moid=1):
         pass
 
     class Second(TSModel, abstract=True, moid=2):
         pass
 
-    class Mended(First, Second, moid=3):
+    class Resolved(First, Second, moid=3):
         pass
 
-    assert Mended(cid=1, mid=2, cap=4).moid == 3
+    assert Resolved(cid=1, mid=2, cap=4).moid == 3
     with pytest.raises(SchemaError, match="Broken.*moid"):
         type("Broken", (First, Second), {})
 
 
-def test_a_base_reached_by_two_ways_gives_its_fields_once() -> None:
+def test_diamond_base_contributes_fields_once() -> None:
     class Left(Base, abstract=True):
         volts: Float32
 
@@ -395,7 +395,7 @@ def test_a_base_reached_by_two_ways_gives_its_fields_once() -> None:
     assert [each.name for each in Both.layout.fields] == ["counter", "volts", "valid", "code"]
 
 
-def test_two_bases_that_declare_one_name_differently() -> None:
+def test_bases_with_conflicting_fields_are_refused() -> None:
     class Left(TSModel, abstract=True):
         level: Float32
 
@@ -407,7 +407,7 @@ def test_two_bases_that_declare_one_name_differently() -> None:
     assert (caught.value.model, caught.value.field) == ("Broken", "level")
 
 
-def test_defaults_are_handed_down() -> None:
+def test_defaults_are_inherited() -> None:
     class Event(TSModel, abstract=True):
         code: Int16 = field(default=7)
         number: Int16 = field(default_factory=lambda: 8)
@@ -419,7 +419,7 @@ def test_defaults_are_handed_down() -> None:
     assert (alarm.code, alarm.number) == (7, 8)
 
 
-def test_a_derived_model_may_choose_its_byte_order() -> None:
+def test_subclass_overrides_byte_order() -> None:
     class Big(TSModel, abstract=True, byte_order="big"):
         code: Int16
 
@@ -432,30 +432,30 @@ def test_a_derived_model_may_choose_its_byte_order() -> None:
     assert (Heir.struct_format, Little.struct_format) == (">h", "<h")
 
 
-def test_what_is_done_after_the_construction() -> None:
+def test_post_init_is_inherited() -> None:
     seen = []
 
-    class Noted(TSModel, abstract=True):
+    class Logged(TSModel, abstract=True):
         code: Int16
 
         def __post_init__(self) -> None:
             seen.append(self.code)
 
-    class Event(Noted):
+    class Event(Logged):
         pass
 
-    with pytest.raises(TypeError, match="Noted is abstract"):
-        Noted()
+    with pytest.raises(TypeError, match="Logged is abstract"):
+        Logged()
     Event(**KEY_ARGUMENTS, code=2)
     assert seen == [2]
 
 
-def test_tsmodel_itself_has_no_objects() -> None:
+def test_tsmodel_itself_is_abstract() -> None:
     with pytest.raises(TypeError, match="TSModel is abstract"):
         TSModel()
 
 
-def test_methods_from_a_class_that_is_no_model() -> None:
+def test_mixin_methods() -> None:
     class Slotted:
         __slots__ = ()
 
@@ -469,7 +469,7 @@ def test_methods_from_a_class_that_is_no_model() -> None:
 
 
 @pytest.mark.parametrize("header", ["Loose, TSModel", "TSModel, Loose", "Loose, TSModel, abstract=True"])
-def test_a_class_that_is_no_model_needs_slots(header: str) -> None:
+def test_mixin_without_slots_is_refused(header: str) -> None:
     class Loose:
         pass
 
@@ -480,8 +480,8 @@ def test_a_class_that_is_no_model_needs_slots(header: str) -> None:
 @pytest.mark.parametrize(
     "annotation", ["ClassVar[float]", "typing.ClassVar[float]", "t.ClassVar[float]", "Alias", "'ClassVar'"]
 )
-@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"], ids=["types", "texts"])
-def test_ways_to_write_classvar(annotation: str, future: str) -> None:
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"], ids=["types", "strings"])
+def test_classvar_spellings(annotation: str, future: str) -> None:
     names: dict[str, Any] = {**globals(), "typing": typing, "t": typing, "Alias": ClassVar[float]}
     source = f"{future}class Meter(TSModel):\n    scale: {annotation} = 0.1\n    counter: Int32\n"
     exec(compile(source, "elsewhere", "exec", dont_inherit=True), names)
@@ -491,20 +491,20 @@ def test_ways_to_write_classvar(annotation: str, future: str) -> None:
     assert "scale" not in repr(meter)
 
 
-def test_names_that_only_a_function_knows() -> None:
+def test_annotations_resolve_function_locals() -> None:
     def make() -> type[TSModel]:
-        from tsmodel import UInt8 as Octet
+        from tsmodel import UInt8 as Byte
 
         class Local(TSModel):
-            first: Octet
-            second: "Octet"  # noqa: UP037
+            first: Byte
+            second: "Byte"  # noqa: UP037
 
         return Local
 
     assert make().struct_format == "<BB"
 
 
-def test_names_that_only_the_class_body_knows() -> None:
+def test_annotations_resolve_class_body_names() -> None:
     class Own(TSModel):
         Kind: ClassVar = Int8
         first: Kind  # type: ignore[valid-type]
@@ -512,14 +512,14 @@ def test_names_that_only_the_class_body_knows() -> None:
     assert Own.struct_format == "<b"
 
 
-def test_a_model_made_by_calling_type() -> None:
+def test_model_created_by_type_call() -> None:
     made: Any = type("Made", (TSModel,), {"__annotations__": {"code": Int16}, "code": 3})
     assert made(**KEY_ARGUMENTS).code == 3
     assert made.struct_format == "<h"
 
 
 @pytest.mark.parametrize("name", ["mro", "name", "self", "cls", "type", "größe", "encode", "min", "x" * 200])
-def test_unusual_names_of_fields(name: str) -> None:
+def test_unusual_field_names(name: str) -> None:
     model: Any = declare(f"{name}: Int16")
     row = model(**KEY_ARGUMENTS, **{name: 5})
     assert getattr(row, name) == 5
@@ -536,11 +536,11 @@ def test_many_fields() -> None:
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_pickled_by_every_protocol(protocol: int) -> None:
+def test_pickle_protocols(protocol: int) -> None:
     assert pickle.loads(pickle.dumps([reading(), reading(acq=9)], protocol)) == [reading(), reading(acq=9)]
 
 
-def test_copies_are_apart() -> None:
+def test_copies_are_independent() -> None:
     row = reading()
     for other in (copy.copy(row), copy.deepcopy(row), msgspec.structs.replace(row)):
         other.counter = 99
@@ -563,12 +563,12 @@ def test_objects_of_two_models_are_not_equal() -> None:
         assert reading(**{name: value + 1}) != reading()
 
 
-def test_objects_can_change_and_so_have_no_hash() -> None:
+def test_objects_are_not_hashable() -> None:
     with pytest.raises(TypeError, match="unhashable"):
         {reading()}
 
 
-def test_objects_go_through_json() -> None:
+def test_json_round_trip() -> None:
     text = msgspec.json.encode(reading())
     assert msgspec.json.decode(text, type=Reading) == reading()
     with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `str` - at `\$.counter`"):
@@ -577,7 +577,7 @@ def test_objects_go_through_json() -> None:
 
 @pytest.mark.parametrize("name", ["cid", "mid", "moid", "cap", "acq"])
 @pytest.mark.parametrize("body", ["{} = 5", "def {}(self): return 5", "{} = field(default=5)"])
-def test_a_key_component_set_in_the_class_body(name: str, body: str) -> None:
+def test_key_component_set_in_class_body_is_refused(name: str, body: str) -> None:
     with pytest.raises(SchemaError) as caught:
         declare(body.format(name))
     assert f"Broken.{name}" in str(caught.value)
@@ -585,14 +585,14 @@ def test_a_key_component_set_in_the_class_body(name: str, body: str) -> None:
 
 
 @pytest.mark.parametrize("body", ["counter = 5", "def counter(self): return 5"])
-def test_an_inherited_field_set_in_the_class_body(body: str) -> None:
+def test_inherited_field_set_in_class_body_is_refused(body: str) -> None:
     with pytest.raises(SchemaError, match="Broken.counter") as caught:
         declare(body, "Base")
     assert (caught.value.model, caught.value.field) == ("Broken", "counter")
 
 
 @pytest.mark.parametrize("options", ["default_factory=5", "default_factory='now'"])
-def test_a_factory_that_cannot_be_called(options: str) -> None:
+def test_uncallable_factory_is_refused(options: str) -> None:
     with pytest.raises(SchemaError, match="Broken.code.*default_factory"):
         declare(f"code: Int16 = field({options})")
 
@@ -601,7 +601,7 @@ def test_a_factory_that_cannot_be_called(options: str) -> None:
     "annotation",
     ["Int8 | str", "set[Int8]", "Int8()", "None", "5", "Any", "TSModel", "Key", "type[Int8]", "'Int8 | str'"],
 )
-def test_annotations_that_are_no_field_types(annotation: str) -> None:
+def test_annotation_that_is_not_a_field_type_is_refused(annotation: str) -> None:
     with pytest.raises(
         SchemaError, match=r"^Broken.code: .* is not a field type; known are Acq, .*Int8, .*Timestamp"
     ) as caught:
@@ -621,14 +621,14 @@ def test_annotations_that_are_no_field_types(annotation: str) -> None:
         ("Int8", "[]"),
     ],
 )
-def test_defaults_that_the_field_cannot_hold(annotation: str, default: str) -> None:
+def test_default_out_of_range_is_refused(annotation: str, default: str) -> None:
     for body in (f"code: {annotation} = {default}", f"code: {annotation} = field(default={default})"):
         with pytest.raises(SchemaError, match="^Broken.code: the default .* is (not|too large) ") as caught:
             declare(body)
         assert (caught.value.model, caught.value.field) == ("Broken", "code")
 
 
-def test_a_broken_class_leaves_nothing_behind() -> None:
+def test_failed_class_can_be_declared_again() -> None:
     with pytest.raises(SchemaError):
         declare("volts: float")
     assert declare("volts: Float32").struct_format == "<f"

@@ -1,4 +1,4 @@
-"""Versions of a model at class creation, the version byte, and payload types of models with versions."""
+"""Model versions: class creation, the version byte, and payload types of versioned models."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def made(**keywords: Any) -> type[TSModel]:
     return type(TSModel)("Made", (TSModel,), {"__annotations__": {"number": Int32}}, **keywords)
 
 
-def test_the_version_byte_is_part_of_the_layout() -> None:
+def test_version_byte_is_part_of_layout() -> None:
     class Reading(TSModel, versioned=True):
         counter: Int16
         valid: Bool
@@ -54,9 +54,9 @@ def test_the_version_byte_is_part_of_the_layout() -> None:
     assert Reading.dtype == np.dtype([("_version", "u1"), ("counter", "<i2"), ("valid", "?")])
     assert str(Reading.layout).splitlines()[1:3] == ["     0     1  version 1", "     1     2  Int16      counter"]
     assert str(Reading.layout).endswith("4 bytes, little-endian, packed")
-    octets = Reading.payload_type.to_bytes(Reading(cid=1, mid=1, moid=1, cap=1, counter=5, valid=True))
-    assert octets == b"\x01\x05\x00\x01"
-    assert Reading.payload_type.from_bytes(octets).counter == 5
+    payload = Reading.payload_type.to_bytes(Reading(cid=1, mid=1, moid=1, cap=1, counter=5, valid=True))
+    assert payload == b"\x01\x05\x00\x01"
+    assert Reading.payload_type.from_bytes(payload).counter == 5
     assert Reading.payload_type.from_bytes(b"\x02\x05\x00\x01") is None
 
 
@@ -65,7 +65,7 @@ class AsInC(TSModel, version=200, align="c"):
     large: Int32
 
 
-class Nothing(TSModel, version=3):
+class Empty(TSModel, version=3):
     pass
 
 
@@ -92,7 +92,7 @@ class Message(TSModel, version=7, encoding="json"):
     ("model", "values", "payload"),
     [
         (AsInC, {"small": 1, "large": 2}, b"\xc8\x01\0\0\2\0\0\0"),
-        (Nothing, {}, b"\x03"),
+        (Empty, {}, b"\x03"),
         (WithBitmap, {"number": 258, "low": 1, "high": 2}, b"\x04\x01\x01\x02\x11"),
         (WithBitmap, {"number": None, "low": 7, "high": 0}, b"\x04\x00\x00\x00\x07"),
         (Variable, {"text": "ab", "number": 1}, b"\x05\x01\x02\x00ab\x01\x00"),
@@ -100,7 +100,7 @@ class Message(TSModel, version=7, encoding="json"):
         (Message, {"number": 5}, b'\x07{"number":5}'),
     ],
 )
-def test_the_version_byte_of_any_layout(model: type[Any], values: dict[str, Any], payload: bytes) -> None:
+def test_version_byte_in_every_kind_of_layout(model: type[Any], values: dict[str, Any], payload: bytes) -> None:
     row = model(cid=1, mid=2, moid=3, cap=4, **values)
     assert model.payload_type.to_bytes(row) == payload
     assert model.from_record(Record(KEY, payload)) == model(cid=1, mid=2, moid=3, cap=4, acq=5, **values)
@@ -118,7 +118,7 @@ def test_the_version_byte_of_any_layout(model: type[Any], values: dict[str, Any]
         assert struct.unpack("@BBi", payload) == (200, 1, 2)
 
 
-def test_versions_count_up_and_are_handed_on() -> None:
+def test_versions_increment_and_are_inherited() -> None:
     class Third(TSModel, replaces=Second):
         number: Int16
 
@@ -134,14 +134,14 @@ def test_versions_count_up_and_are_handed_on() -> None:
     assert [model.layout.version for model in (First, Second, Third, Fourth, Derived)] == [None, 2, 3, 9, 1]
 
 
-def test_a_record_of_any_version_becomes_an_object() -> None:
+def test_records_of_all_versions_decode() -> None:
     assert Second.from_record(Record(KEY, struct.pack("<i", 7))) == Second(cid=1, mid=2, moid=3, cap=4, acq=5, number=8)
     assert Second.from_record(Record(KEY, struct.pack("<Bi", 2, 7))).number == 7
     assert Second.payload_type.from_bytes(struct.pack("<i", 7)).number == 8
     assert Second.payload_type.from_bytes(b"\1\0\0\0\0") is None
     assert Since.from_record(Record(KEY, struct.pack("<i", 7))).number == 8
     assert Since.from_record(Record(Key(1, 2, 3, 1000, 5), struct.pack("<i", 7))).number == 7
-    assert Since.payload_type.from_bytes(struct.pack("<i", 7)) is None  # a payload alone does not tell
+    assert Since.payload_type.from_bytes(struct.pack("<i", 7)) is None  # the payload alone does not tell
     with pytest.raises(
         DecodeError, match="no layout of Second matches: First takes 4 bytes; Second takes 5 bytes, the first"
     ):
@@ -152,7 +152,7 @@ def chunk_of(*records: tuple[Key, bytes]) -> RowChunk:
     return RowChunk.of([struct.pack("<i", 32 + len(body)) + key.to_bytes() + body for key, body in records])
 
 
-def test_channels_read_all_versions() -> None:
+def test_payload_types_read_all_versions() -> None:
     later = Key(9, 2, 3, 1000, 5)
     records = list(Second.payload_type.read(chunk_of((later, struct.pack("<Bi", 2, 7)), (KEY, struct.pack("<i", 7)))))
     assert sorted((record.key.cid, record.value.number) for record in records) == [(1, 8), (9, 7)]
@@ -169,7 +169,7 @@ def test_channels_read_all_versions() -> None:
         Since.payload_type.encode([Record(KEY, Since(cid=0, mid=0, moid=0, cap=0, number=1))], with_acq=False)
 
 
-def test_writing_keeps_to_the_boundary() -> None:
+def test_writing_before_since_is_refused() -> None:
     with connect("memory:") as session:
         session.add(Since(cid=1, mid=1, moid=1, cap=999, number=1))
         with pytest.raises(EncodeError, match=r"Since\.cap is 999; it must be 1000 to .* since= assigns earlier records"):
@@ -180,11 +180,11 @@ def test_writing_keeps_to_the_boundary() -> None:
         assert sorted(row.number for row in Since.query) == [1, 2]
 
 
-def test_the_older_version_is_as_if_the_newer_one_did_not_exist() -> None:
+def test_newer_version_does_not_affect_older_one() -> None:
     class Old(TSModel, moid=3):
         number: Int32
 
-    def seen() -> tuple[object, ...]:
+    def observed() -> tuple[object, ...]:
         with connect("memory:") as session:
             rows = [Old(cid=1, mid=2, cap=cap, number=cap) for cap in (99, 100, 500, 1000)]
             session.add_all(rows)
@@ -194,7 +194,7 @@ def test_the_older_version_is_as_if_the_newer_one_did_not_exist() -> None:
         codec = codec_of(Old)
         return type(codec), codec.discriminators, codec.caps, read, taken, Old.fingerprint, str(Old.layout)
 
-    before = seen()
+    before = observed()
     assert before[3] == [(100, 100), (500, 500), (1000, 1000)]
 
     class Later(TSModel, replaces=Old, since=1000, moid=3):
@@ -209,7 +209,7 @@ def test_the_older_version_is_as_if_the_newer_one_did_not_exist() -> None:
     class Marked(TSModel, replaces=Old, versioned=True, moid=3):
         number: Int32
 
-    assert seen() == before
+    assert observed() == before
     for model, plus in ((Later, 10), (Earlier, 20), (Third, 30), (Marked, 40)):
         replaced = Earlier if model is Third else Old
 
@@ -217,7 +217,7 @@ def test_the_older_version_is_as_if_the_newer_one_did_not_exist() -> None:
         def upgrade(old: Any, model: Any = model, plus: int = plus) -> Any:
             return model(cid=0, mid=0, cap=0, number=old.number + plus)
 
-    assert seen() == before
+    assert observed() == before
     with connect("memory:") as session:
         session.add_all([Old(cid=1, mid=2, cap=cap, number=0) for cap in (99, 100, 500, 1000)])
         session.flush()
@@ -229,7 +229,7 @@ def test_the_older_version_is_as_if_the_newer_one_did_not_exist() -> None:
         session.discard()
 
 
-def test_queries_of_the_older_version_know_nothing_of_newer_records() -> None:
+def test_older_version_does_not_decode_newer_records() -> None:
     with connect("memory:") as session:
         session.add_all([First(cid=1, mid=1, moid=1, cap=1, number=1), Second(cid=1, mid=1, moid=1, cap=2, number=5)])
         session.flush()
@@ -249,14 +249,14 @@ class Flag(TSModel, abstract=True):
 
 
 class Both(Flag, Base):
-    """Both handed-down columns lie elsewhere in it than in their own class."""
+    """Inherited columns have other offsets here than in the classes that declare them."""
 
 
 class Swapped(Base, byte_order="big"):
     pass
 
 
-def test_a_column_of_a_base_class_is_that_of_the_model() -> None:
+def test_base_class_column_resolves_to_queried_model() -> None:
     rows = [{"first": 5, "last": None}, {"first": None, "last": 7}, {"first": None, "last": 300}]
     with connect("memory:") as session:
         session.add_all([Both(cid=1, mid=1, moid=1, cap=n, **row) for n, row in enumerate(rows)])
@@ -272,7 +272,7 @@ def test_a_column_of_a_base_class_is_that_of_the_model() -> None:
             assert sums.tolist() == [307]
 
 
-def test_a_condition_is_asked_of_the_field_of_the_queried_model() -> None:
+def test_condition_uses_field_of_queried_model() -> None:
     class Old(TSModel):
         share: Float32
         code: Int32
@@ -291,7 +291,7 @@ def test_a_condition_is_asked_of_the_field_of_the_queried_model() -> None:
         session.add(Old(cid=1, mid=1, moid=1, cap=1, share=0.1, code=7))
         session.add(New(cid=1, mid=1, moid=1, cap=2, share=0.1, code="8", more=1))
         session.flush()
-        for model in (Old, New):  # both versions' columns ask the same of a New
+        for model in (Old, New):  # columns of both versions mean New's fields
             caps = lambda condition: [row.cap for row in session.query(New).where(condition)]  # noqa: E731
             assert caps(model.share == 0.1) == [2]
             assert caps(model.share == single) == [1]
@@ -301,7 +301,7 @@ def test_a_condition_is_asked_of_the_field_of_the_queried_model() -> None:
             session.query(New).where(Old.code == 7)
 
 
-def test_an_upgrade_keeps_the_key_and_is_stored_as_the_new_version_stores_it() -> None:
+def test_upgrade_keeps_key_and_rounds_like_new_version() -> None:
     class Old(TSModel):
         number: Int32
 
@@ -328,7 +328,7 @@ def test_an_upgrade_keeps_the_key_and_is_stored_as_the_new_version_stores_it() -
             session.query(New).all()
 
 
-def test_an_upgrade_gives_an_object_of_the_new_class() -> None:
+def test_upgrade_must_return_new_class() -> None:
     class New(TSModel, replaces=First):
         name: Text = field(size=8)
 
@@ -340,7 +340,7 @@ def test_an_upgrade_gives_an_object_of_the_new_class() -> None:
             New.query.all()
 
 
-def test_a_query_without_an_upgrade_says_what_to_write() -> None:
+def test_missing_upgrade_error_says_what_to_write() -> None:
     class New(TSModel, replaces=First):
         name: Text = field(size=8)
 
@@ -372,12 +372,12 @@ def test_a_query_without_an_upgrade_says_what_to_write() -> None:
         ({"abstract": True, "version": 1}, "version= applies only to models"),
     ],
 )
-def test_refused_at_class_creation(keywords: dict[str, Any], message: str) -> None:
+def test_invalid_version_options_are_refused(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(SchemaError, match=message):
         made(**keywords)
 
 
-def test_fixed_key_components_of_versions() -> None:
+def test_versions_must_fix_same_key_components() -> None:
     class Fixed(TSModel, moid=7):
         number: Int16
 
@@ -388,12 +388,12 @@ def test_fixed_key_components_of_versions() -> None:
     assert made(replaces=Fixed, moid=7).layout.size == 4
 
 
-def test_variable_sizes_tell_nothing_unless_they_cannot_meet() -> None:
+def test_overlapping_variable_sizes_are_refused() -> None:
     class Short(TSModel):
         number: UInt8
 
     class Long(TSModel, replaces=Short):
-        text: Text  # two bytes at least
+        text: Text  # at least two bytes
 
     with pytest.raises(SchemaError, match=r"MadeOfText takes 0 bytes or more, and Short takes 1 bytes"):
 
@@ -413,7 +413,7 @@ def test_structures_have_no_versions() -> None:
             volts: Float32
 
 
-def test_upgrades_go_from_what_is_replaced() -> None:
+def test_upgrade_from_other_model_is_refused() -> None:
     class Third(TSModel, replaces=Second):
         text: Text = field(size=8)
 
@@ -427,7 +427,7 @@ def test_upgrades_go_from_what_is_replaced() -> None:
         Third.upgrade_from(Second)(3)  # type: ignore[arg-type]
 
 
-def test_unions_are_checked_before_anything_is_read() -> None:
+def test_invalid_unions_are_refused_up_front() -> None:
     with connect("memory:") as session:
         with pytest.raises(QueryError, match=r"First \| Since: both read records of First"):
             session.query(First | Since)
@@ -443,7 +443,7 @@ def test_unions_are_checked_before_anything_is_read() -> None:
         assert repr(session.query(First | made(moid=7, version=1))) == "<Query of First | Made: all records>"
 
 
-def test_a_column_of_another_version_is_asked_where_this_one_has_it() -> None:
+def test_column_of_older_version_uses_newer_offset() -> None:
     class Old(TSModel):
         last: Nullable[int] = field(item=Int16)
 

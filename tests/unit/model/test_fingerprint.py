@@ -1,4 +1,4 @@
-"""Fingerprints: the same everywhere, other as soon as stored bytes or names are."""
+"""Fingerprints: stable across processes; different whenever stored bytes or names differ."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ class Everything(TSModel, moid=7, version=3):
 
 
 GOLDEN = "491ffe37ea80abf5"
-"""Written down once: a fingerprint that changes says that stored files and other programs no longer agree."""
+"""Pinned: if the fingerprint changes, existing files and other programs no longer match the model."""
 
 
-def test_the_fingerprint_is_the_same_for_ever() -> None:
+def test_fingerprint_is_stable() -> None:
     assert Everything.fingerprint == GOLDEN
     assert First.fingerprint == "84117423b6993554"
 
@@ -108,7 +108,7 @@ class First(TSModel):
 
 
 @pytest.mark.parametrize("seed", ["0", "1", "2"])
-def test_it_does_not_depend_on_the_process(seed: str) -> None:
+def test_fingerprint_does_not_depend_on_process(seed: str) -> None:
     code = "from test_fingerprint import Everything; print(Everything.fingerprint)"
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -117,7 +117,7 @@ def test_it_does_not_depend_on_the_process(seed: str) -> None:
 
 
 def model(**keywords: Any) -> type[Any]:
-    """A model with a volts field; `annotation` and what `field()` takes may be given."""
+    """A model with a volts field; accepts `annotation`, `field()` options and class keywords."""
     annotation = keywords.pop("annotation", Float32)
     name = keywords.pop("name", "volts")
     options = {
@@ -127,10 +127,10 @@ def model(**keywords: Any) -> type[Any]:
     return type(TSModel)("Reading", (TSModel,), namespace, **keywords)
 
 
-def test_what_does_not_enter() -> None:
+def test_options_that_keep_the_fingerprint() -> None:
     same = [
         model(unit="V"),
-        model(doc="volts of the mains"),
+        model(doc="mains voltage"),
         model(ge=0),
         model(default=1.0),
         model(frozen=True),
@@ -141,7 +141,7 @@ def test_what_does_not_enter() -> None:
     assert {each.fingerprint for each in same} == {model().fingerprint}
 
 
-def test_what_does_enter() -> None:
+def test_options_that_change_the_fingerprint() -> None:
     other = [
         model(),
         model(name="amps"),
@@ -160,7 +160,7 @@ def test_what_does_enter() -> None:
     assert len({each.fingerprint for each in other}) == len(other)
 
 
-def test_members_of_enumerations_enter() -> None:
+def test_enum_members_change_the_fingerprint() -> None:
     class Named(IntEnum):
         NO = 0
         ON = 1
@@ -178,7 +178,7 @@ def test_members_of_enumerations_enter() -> None:
     assert prints[0] == prints[3]
 
 
-def test_padding_moves_what_follows() -> None:
+def test_padding_changes_the_fingerprint() -> None:
     class Padded(TSModel):
         counter: Int32
         _gap: Padding = padding(1)
@@ -192,7 +192,7 @@ def test_padding_moves_what_follows() -> None:
     assert len({First.fingerprint, Padded.fingerprint, Longer.fingerprint}) == 3
 
 
-def test_structures_and_abstract_models_have_one_too() -> None:
+def test_structures_and_abstract_models_have_fingerprints() -> None:
     assert Phase.fingerprint != First.fingerprint
 
     class Base(TSModel, abstract=True):
@@ -202,7 +202,7 @@ def test_structures_and_abstract_models_have_one_too() -> None:
     assert Base.fingerprint == First.fingerprint
 
 
-def test_contents_of_messages_enter() -> None:
+def test_packed_types_change_the_fingerprint() -> None:
     class Other(msgspec.Struct):
         name: str
 
@@ -211,7 +211,7 @@ def test_contents_of_messages_enter() -> None:
     assert model(annotation=Packed[int | str]).fingerprint == model(annotation=Packed[str | int]).fingerprint
 
 
-def test_every_field_type_is_described() -> None:
+def test_description_covers_every_field_type() -> None:
     kinds = {each["type"] for each in Everything.layout.description()["fields"]}
     plain = {"Acq", "Cap", "Cid", "Mid", "Moid", "Padding"}
     for name, kind in FIELD_TYPES.items():
@@ -221,7 +221,7 @@ def test_every_field_type_is_described() -> None:
     assert kinds | plain == set(FIELD_TYPES)
 
 
-def test_every_codec_has_all_facets() -> None:
+def test_every_codec_implements_all_methods() -> None:
     def leaves(kind: type) -> set[type]:
         below = kind.__subclasses__()
         return {kind} if not below else set().union(*map(leaves, below))

@@ -1,4 +1,4 @@
-"""Models as Python objects: introspection, abstract methods, weak references, cached properties, class keywords, hints."""
+"""Models as Python classes: introspection, abstract methods, weak references, cached properties, class keywords."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Phase(TSStruct):
 
 
 @pytest.mark.parametrize("model", [Reading, Base, Phase, TSModel, TSStruct], ids=lambda model: model.__name__)
-def test_help_and_inspection(model: type[Any]) -> None:
+def test_help_and_getmembers(model: type[Any]) -> None:
     assert model.__name__ in pydoc.render_doc(model)
     assert "__class__" in dict(inspect.getmembers(model))
 
 
-def test_attributes_that_a_model_does_not_have() -> None:
+def test_missing_attributes() -> None:
     assert (hasattr(Reading, "dtype"), hasattr(Reading, "query"), hasattr(Base, "query")) == (False, True, False)
     assert getattr(Base, "payload_type", None) is None
     assert hasattr(Phase, "dtype")
@@ -147,7 +147,7 @@ def test_abstract_methods() -> None:
         assert [(each.text(), each.amps) for each in session.query(WithPostInit).cid(2)] == [("post", 4.0)]
 
 
-def test_an_abstract_method_of_a_diamond_is_implemented_by_the_nearest() -> None:
+def test_abstract_method_implemented_by_sibling_base() -> None:
     class Left(Described, abstract=True):
         amps: Float32  # type: ignore[assignment]
 
@@ -161,7 +161,7 @@ def test_an_abstract_method_of_a_diamond_is_implemented_by_the_nearest() -> None
     assert Both(cid=1, mid=1, moid=1, cap=1, volts=2.0, amps=3.0).text() == "right"
 
 
-def test_names_of_the_metaclass_are_free_for_fields() -> None:
+def test_fields_may_use_metaclass_names() -> None:
     class Meters(TSModel, abstract=True):
         register: Int32
         mro: Int32
@@ -216,7 +216,7 @@ def test_weak_references_and_cached_properties() -> None:
     assert sys.getsizeof(plain) < sys.getsizeof(row)
 
 
-def test_a_mixin_with_a_dict() -> None:
+def test_mixin_with_dict_needs_option() -> None:
     class Named:
         def named(self) -> str:
             return type(self).__name__
@@ -226,10 +226,10 @@ def test_a_mixin_with_a_dict() -> None:
         class Refused(Named, TSModel):
             volts: Float32
 
-    class Taken(Named, TSModel, dict=True):
+    class Accepted(Named, TSModel, dict=True):
         volts: Float32
 
-    assert Taken(cid=1, mid=1, moid=1, cap=1, volts=2.0).named() == "Taken"
+    assert Accepted(cid=1, mid=1, moid=1, cap=1, volts=2.0).named() == "Accepted"
 
 
 class Registered:
@@ -242,7 +242,7 @@ class Registered:
         Registered.known.append((cls.__name__, unit, ",".join(layout.names) if layout else ""))
 
 
-def test_keywords_for_init_subclass() -> None:
+def test_init_subclass_keywords() -> None:
     Registered.known.clear()
 
     class Volts(Registered, TSModel, unit="V", moid=7):
@@ -283,13 +283,13 @@ def test_keywords_for_init_subclass() -> None:
     ],
     ids=str,
 )
-def test_hints_for_annotations(annotation: object, hint: str) -> None:
+def test_annotation_errors_suggest_field_types(annotation: object, hint: str) -> None:
     with pytest.raises(SchemaError, match="is not a field type") as caught:
         type(TSModel)("Made", (TSModel,), {"__annotations__": {"value": annotation}})
     assert hint in str(caught.value)
 
 
-def test_hints_for_options() -> None:
+def test_option_errors_suggest_spelling() -> None:
     with pytest.raises(TypeError, match=r"field\(\) has no option sise; did you mean size\?; it takes default, default_"):
         field(sise=3)  # type: ignore[call-arg]
     with pytest.raises(SchemaError, match=r"Made\.value: Int32 has no use for size=3; .* it takes byte_order"):

@@ -1,4 +1,4 @@
-"""Columns of field types, out and back in."""
+"""Columns of field types round-trip."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Spans(TSModel):
     at: ts.UnixTime = field(resolution="ns")
 
 
-def test_arrays_of_characters_are_texts() -> None:
-    """They were the codes of the characters, which could not be given back."""
+def test_char_array_columns_are_strings() -> None:
+    """Character codes would not be accepted back as a column."""
     rows = [Letters(cid=1, mid=1, moid=1, cap=at, letters=["a", letter]) for at, letter in enumerate("bü")]
     with connect("memory:") as session:
         session.add_all(rows)
@@ -36,8 +36,8 @@ def test_arrays_of_characters_are_texts() -> None:
 
 
 @pytest.mark.parametrize(("column", "kind"), [("lasts", pa.timestamp("ns", "UTC")), ("at", pa.duration("ns"))])
-def test_times_are_no_lengths_of_time(column: str, kind: Any) -> None:
-    """A column in the field's own unit was taken by its numbers, whatever they counted."""
+def test_timestamp_and_duration_columns_are_not_interchangeable(column: str, kind: Any) -> None:
+    """Even in the field's own unit, numbers of the other kind are refused."""
     columns = {
         "cid": pa.array([1]),
         "mid": pa.array([1]),

@@ -1,4 +1,4 @@
-"""Field types of the user's own: over every built-in type, through every door in and out."""
+"""User-defined field types over every built-in storage, through every way in and out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Phase(TSStruct):
 
 
 class Celsius(Converted[float], storage=Int16):
-    """Without a column form."""
+    """Without column hooks."""
 
     @staticmethod
     def load(stored: int) -> float:
@@ -53,7 +53,7 @@ class Celsius(Converted[float], storage=Int16):
 
 
 class Hundredths(Celsius):
-    """With one."""
+    """With column hooks."""
 
     calls = 0
 
@@ -68,7 +68,7 @@ class Hundredths(Celsius):
 
 
 class Below(Converted[int], storage=ts.UInt8):
-    """Turns the order around, and refuses some of both."""
+    """Reverses the order and refuses some values both ways."""
 
     @staticmethod
     def load(stored: int) -> int:
@@ -104,7 +104,7 @@ class Words(Encoded[list[str]]):
 
 
 class Box:
-    """A value of a type that nobody knows."""
+    """A value type unknown to every library."""
 
     def __init__(self, held: Any) -> None:
         self.held = held
@@ -148,7 +148,7 @@ NO_ITEMS = {"Bits", "Text", "Blob", "Array", "Packed"}
 
 
 def boxed(storage: Any, **options: Any) -> Any:
-    """A converted type whose values are boxes of those of another."""
+    """A converted type that wraps the storage's values in `Box`."""
     hooks = {"load": staticmethod(Box), "dump": staticmethod(lambda box: box.held)}
     return types.new_class("Boxed", (Converted[Box],), {"storage": storage, **options}, lambda body: body.update(hooks))
 
@@ -168,15 +168,15 @@ def values_of(rows: Any) -> list[Any]:
 
 
 def rendered(made: Any, language: str) -> str:
-    """The code without comments, for which the types differ."""
+    """The generated code without comments: type names in comments differ."""
     try:
         return re.sub(r"/\*.*?\*/|[ ]*//[^\n]*|[ ]*#[^\n]*", "", codegen.render(made, language), flags=re.DOTALL)
     except SchemaError as error:
         return str(error)
 
 
-def check_all_doors(made: Any, values: list[Any]) -> None:
-    """Sends values through everything that takes or gives them."""
+def check_all_ways(made: Any, values: list[Any]) -> None:
+    """Sends values through every input and output."""
     rows = objects(made, values)
     with connect("memory:") as session:
         session.add_all(rows)
@@ -214,14 +214,14 @@ def check_all_doors(made: Any, values: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("name", STORAGES)
-def test_boxes_over_every_type(name: str, tmp_path: Path) -> None:
-    """Values of an unknown type look outside as what is stored for them."""
+def test_unknown_type_over_every_storage(name: str, tmp_path: Path) -> None:
+    """Values of an unknown type are exported in their stored form."""
     storage, options, plain = STORAGES[name]
     kind = boxed(storage, **options)
     made = model(value=(kind, {}), n=(ts.Int8, {}))
     values = list(map(Box, plain))
-    check_all_doors(made, values)
-    check_all_doors(model(value=(boxed(storage), options), n=(ts.Int8, {})), values)
+    check_all_ways(made, values)
+    check_all_ways(model(value=(boxed(storage), options), n=(ts.Int8, {})), values)
     bare = model(value=(storage, options), n=(ts.Int8, {}))
     row, plain_row = objects(made, values)[0], objects(bare, plain)[0]
     assert row.to_dict() == plain_row.to_dict()
@@ -237,41 +237,41 @@ def test_boxes_over_every_type(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", STORAGES)
-def test_boxes_within_others(name: str) -> None:
+def test_unknown_type_inside_other_types(name: str) -> None:
     storage, options, plain = STORAGES[name]
     kind = boxed(storage, **options)
     values = list(map(Box, plain))
     if name != "Bits":
-        check_all_doors(model(value=(ts.Nullable[Any], {"item": kind}), n=(ts.Int8, {})), [None, *values, None])
+        check_all_ways(model(value=(ts.Nullable[Any], {"item": kind}), n=(ts.Int8, {})), [None, *values, None])
     if name not in NO_ITEMS:
-        check_all_doors(
+        check_all_ways(
             model(value=(ts.Array[Any], {"item": kind, "length": 2}), n=(ts.Int8, {})), [values[:2], values[1::-1]]
         )
-        check_all_doors(model(value=(ts.Array[Any], {"item": kind}), n=(ts.Int8, {})), [values, []])
+        check_all_ways(model(value=(ts.Array[Any], {"item": kind}), n=(ts.Int8, {})), [values, []])
         null = Box(plain[0])
         sentinel = model(value=(ts.Nullable[Any], {"item": kind, "null": null}), n=(ts.Int8, {}))
-        check_all_doors(sentinel, [None, *values[1:]])
+        check_all_ways(sentinel, [None, *values[1:]])
     inner = type(TSStruct)("Inner", (TSStruct,), {"__annotations__": {"x": kind, "y": ts.Int8}, "__module__": __name__})
-    check_all_doors(model(value=(ts.Nested[inner], {}), n=(ts.Int8, {})), [inner(x=value, y=1) for value in values])
+    check_all_ways(model(value=(ts.Nested[inner], {}), n=(ts.Int8, {})), [inner(x=value, y=1) for value in values])
 
 
 @pytest.mark.parametrize("kind", [Celsius, Hundredths, Below, Mac])
-def test_values_of_a_known_type(kind: Any) -> None:
+def test_known_types(kind: Any) -> None:
     values: list[Any] = {"Below": [-3, 0, -200], "Mac": ["00:11:22:33:44:55", "ff:ff:ff:ff:ff:ff"]}.get(
         kind.__name__, [21.5, -0.25, 0.0]
     )
-    check_all_doors(model(value=(kind, {}), n=(ts.Int8, {})), values)
-    check_all_doors(model(value=(ts.Nullable[Any], {"item": kind}), n=(ts.Int8, {})), [None, *values])
-    check_all_doors(model(value=(ts.Array[Any], {"item": kind, "length": 2}), n=(ts.Int8, {})), [values[:2]])
-    check_all_doors(model(value=(ts.Array[Any], {"item": kind}), n=(ts.Int8, {})), [values, []])
+    check_all_ways(model(value=(kind, {}), n=(ts.Int8, {})), values)
+    check_all_ways(model(value=(ts.Nullable[Any], {"item": kind}), n=(ts.Int8, {})), [None, *values])
+    check_all_ways(model(value=(ts.Array[Any], {"item": kind, "length": 2}), n=(ts.Int8, {})), [values[:2]])
+    check_all_ways(model(value=(ts.Array[Any], {"item": kind}), n=(ts.Int8, {})), [values, []])
 
 
-def test_bytes_of_variable_length() -> None:
+def test_variable_length_encoded_type() -> None:
     values = [["a", "bc"], [], ["ü"]]
-    check_all_doors(model(value=(Words, {}), n=(ts.Int8, {})), values)
-    check_all_doors(model(value=(Words, {"prefix": ts.UInt32}), n=(ts.Int8, {})), values)
+    check_all_ways(model(value=(Words, {}), n=(ts.Int8, {})), values)
+    check_all_ways(model(value=(Words, {"prefix": ts.UInt32}), n=(ts.Int8, {})), values)
     made = model(n=(ts.Int8, {}), value=(Words, {"rest": True}))
-    check_all_doors(made, values)
+    check_all_ways(made, values)
     assert codec_of(made).payload_of(objects(made, [["x"]])[0]) == b"\0x"
 
 
@@ -288,17 +288,17 @@ def reading(at: int = 0, **values: Any) -> Reading:
     return Reading(cap=at, **{**given, **values})
 
 
-def test_numbers_are_numbers_everywhere() -> None:
+def test_numeric_types_in_queries_and_columns() -> None:
     before = Hundredths.calls
     with connect("memory:") as session:
         session.add_all(reading(at, t=20.0 + at, h=at / 4, below=-at, maybe=None if at % 2 else 0.5) for at in range(4))
         session.flush()
         query = Reading.query.cid(1)
         assert values(query.where(Reading.t > 21.999), "t") == [22.0, 23.0]
-        assert values(query.where(Reading.t >= 21.001), "t") == [22.0, 23.0]  # between two values that can be stored
+        assert values(query.where(Reading.t >= 21.001), "t") == [22.0, 23.0]  # between two storable values
         assert values(query.where(Reading.t.between(21, 23)), "t") == [21.0, 22.0]
         assert values(query.where(Reading.h < 0.5, Reading.h != 0), "h") == [0.25]
-        assert values(query.where(Reading.below < -1), "below") == [-2, -3]  # the stored order is the other way round
+        assert values(query.where(Reading.below < -1), "below") == [-2, -3]  # the stored order is reversed
         assert values(query.where(Reading.below == 300), "below") == []
         assert values(query.where(Reading.maybe >= 0), "maybe") == [0.5, 0.5]
         assert values(query.where(Reading.maybe == None), "maybe") == [None, None]  # noqa: E711
@@ -339,7 +339,7 @@ def values(query: Any, name: str) -> list[Any]:
         ("maybe", 1e9, "1000000000.0 becomes"),
     ],
 )
-def test_what_cannot_be_stored(name: str, value: Any, why: str) -> None:
+def test_invalid_value_is_refused(name: str, value: Any, why: str) -> None:
     with pytest.raises(EncodeError, match=why), connect("memory:") as session:
         session.add(reading(**{name: value}))
     good = {each: getattr(reading(), each) for each in ("cid", "mid", "moid", "t", "h", "below", "mac")}
@@ -353,7 +353,7 @@ def test_what_cannot_be_stored(name: str, value: Any, why: str) -> None:
             Reading.from_dict({**reading().to_dict(), name: value if value is not None else []})
 
 
-def test_integers_have_64_bits() -> None:
+def test_integers_beyond_int64_are_refused() -> None:
     class Doubled(Converted[int], storage=ts.UInt64):
         load = staticmethod(lambda stored: stored * 2)
         dump = staticmethod(lambda value: value // 2)
@@ -373,7 +373,7 @@ def test_integers_have_64_bits() -> None:
             made.query.cid(1).all()
 
 
-def test_what_cannot_be_loaded_is_a_decode_error() -> None:
+def test_load_failure_is_decode_error() -> None:
     class Plain(TSModel):
         below: ts.UInt8
 
@@ -390,14 +390,14 @@ def test_what_cannot_be_loaded_is_a_decode_error() -> None:
         assert [row.below for row in Made.query.cid(1).on_error("skip")] == [-1]
 
 
-def test_conditions_that_no_value_meets_are_refused() -> None:
+def test_invalid_conditions_are_refused() -> None:
     with pytest.raises(QueryError, match=r"Reading\.t .*cannot be compared with 'warm'"):
         Reading.query.where(Reading.t == "warm")
     with pytest.raises(QueryError, match="cannot be ordered"):
         Reading.query.where(model(value=(boxed(Int16), {}), n=(ts.Int8, {})).value > Box(1))
 
 
-def test_constraints_ask_values() -> None:
+def test_constraints_apply_to_loaded_values() -> None:
     made = model(value=(Celsius, {"ge": 0.0, "lt": 30.0}), n=(ts.Int8, {}))
     (good,) = objects(made, [29.99])
     assert made.from_dict(good.to_dict()) == good
@@ -408,7 +408,7 @@ def test_constraints_ask_values() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["json", "msgpack"])
-def test_messages_hold_values(encoding: str) -> None:
+def test_messages_store_values(encoding: str) -> None:
     class Message(TSModel, encoding=encoding):
         t: Celsius
         mac: Mac
@@ -425,19 +425,19 @@ def test_messages_hold_values(encoding: str) -> None:
         session.add(Message(cid=1, mid=1, moid=1, cap=0, t=400.0, mac="00:00:00:00:00:01"))
 
 
-def test_boxes_have_no_place_in_a_message() -> None:
+def test_unknown_type_in_message_is_refused() -> None:
     with pytest.raises(SchemaError, match="cannot be stored in a message"):
         type(TSModel)(
             "Made", (TSModel,), {"__annotations__": {"value": boxed(Int16)}, "__module__": __name__}, encoding="json"
         )
 
 
-def test_generated_code_has_the_stored_type() -> None:
+def test_generated_code_uses_storage_type() -> None:
     assert "    int16_t t; // Celsius\n" in codegen.render(Reading, "c")
     assert "    public short t; // Celsius\n" in codegen.render(Reading, "java")
 
 
-def test_the_fingerprint_tells_types_apart() -> None:
+def test_fingerprint_depends_on_type_name() -> None:
     class Other(Celsius):
         pass
 
@@ -502,12 +502,12 @@ HOOKS = {"load": staticmethod(identity), "dump": staticmethod(identity)}
         ),
     ],
 )
-def test_what_is_missing_is_said_when_the_class_is_made(bases: Any, keywords: Any, hooks: Any, why: str) -> None:
+def test_invalid_type_definition_is_refused(bases: Any, keywords: Any, hooks: Any, why: str) -> None:
     with pytest.raises(SchemaError, match=why):
         types.new_class("Wrong", bases, keywords, lambda body: body.update(hooks))
 
 
-def test_a_nullable_storage_is_refused() -> None:
+def test_nullable_storage_is_refused() -> None:
     with pytest.raises(SchemaError, match=r"Nullable\[\.\.\.\] = field\(item=\.\.\.\)"):
         types.new_class(
             "Wrong", (Converted[int],), {"storage": ts.Nullable, "item": Int16}, lambda body: body.update(HOOKS)
@@ -515,24 +515,24 @@ def test_a_nullable_storage_is_refused() -> None:
 
 
 @pytest.mark.parametrize("annotation", [Converted, Encoded, Converted[int], FieldType, FieldType[int]])
-def test_bases_are_no_types_of_fields(annotation: Any) -> None:
+def test_base_classes_are_not_field_types(annotation: Any) -> None:
     with pytest.raises(SchemaError):
         model(value=(annotation, {}))
 
 
 @pytest.mark.parametrize("item", [ts.Mid, ts.Cap, ts.Padding, Converted, FieldType])
 @pytest.mark.parametrize("outer", [ts.Array[Any], ts.Nullable[Any]])
-def test_what_is_no_type_of_a_value_is_no_item(outer: Any, item: Any) -> None:
+def test_invalid_item_type_is_refused(outer: Any, item: Any) -> None:
     with pytest.raises(SchemaError):
         model(value=(outer, {"item": item}))
 
 
-def test_arrays_of_what_is_stored_are_refused() -> None:
+def test_as_numpy_array_of_converted_type_is_refused() -> None:
     with pytest.raises(SchemaError, match="as_numpy=True would return stored numbers, not values of Celsius"):
         model(value=(ts.Array[float], {"item": Celsius, "length": 2, "as_numpy": True}))
 
 
-def test_a_codec_of_ones_own_must_be_one() -> None:
+def test_codec_must_return_a_codec() -> None:
     class Odd(FieldType[int]):
         @classmethod
         def codec(cls, argument: Any, options: Any) -> Any:

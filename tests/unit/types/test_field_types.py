@@ -1,4 +1,4 @@
-"""Field types one by one: the bytes they write, what they refuse, and what a class body may say about them."""
+"""Each field type: the bytes it writes, the values, bytes and declarations it refuses."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def model(annotation: Any, **options: Any) -> Any:
 
 def payload(annotation: Any, value: Any, **options: Any) -> bytes:
     made = model(annotation, **options)
-    octets: bytes = made.payload_type.to_bytes(made(cid=1, mid=2, moid=3, cap=4, value=value))
-    return octets
+    encoded: bytes = made.payload_type.to_bytes(made(cid=1, mid=2, moid=3, cap=4, value=value))
+    return encoded
 
 
 NOON = dt.datetime(2026, 1, 31, 12, 0, 0, 5, tzinfo=dt.timezone(dt.timedelta(hours=2)))
@@ -118,12 +118,12 @@ WRITTEN: list[tuple[Any, dict[str, Any], Any, bytes]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "options", "value", "octets"), WRITTEN)
-def test_the_bytes_of_a_value(annotation: Any, options: dict[str, Any], value: Any, octets: bytes) -> None:
+@pytest.mark.parametrize(("annotation", "options", "value", "data"), WRITTEN)
+def test_encoded_bytes(annotation: Any, options: dict[str, Any], value: Any, data: bytes) -> None:
     made = model(annotation, **options)
     row = made(cid=1, mid=2, moid=3, cap=4, value=value)
-    assert made.payload_type.to_bytes(row) == octets
-    back = made.payload_type.from_bytes(octets).value
+    assert made.payload_type.to_bytes(row) == data
+    back = made.payload_type.from_bytes(data).value
     if isinstance(value, np.ndarray):
         assert back.tolist() == value.tolist()
         assert back.dtype == np.dtype("<f4")
@@ -194,7 +194,7 @@ REFUSED: list[tuple[Any, dict[str, Any], Any, str]] = [
 
 
 @pytest.mark.parametrize(("annotation", "options", "value", "wording"), REFUSED)
-def test_a_value_that_is_refused(annotation: Any, options: dict[str, Any], value: Any, wording: str) -> None:
+def test_invalid_value_is_refused(annotation: Any, options: dict[str, Any], value: Any, wording: str) -> None:
     made = model(annotation, **options)
     row = made(cid=1, mid=2, moid=3, cap=4, value=value)
     with pytest.raises(EncodeError) as caught:
@@ -236,21 +236,21 @@ UNREADABLE: list[tuple[Any, dict[str, Any], bytes, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "options", "octets", "offset", "wording"), UNREADABLE)
-def test_bytes_that_no_value_is_written_as(
-    annotation: Any, options: dict[str, Any], octets: bytes, offset: int, wording: str
+@pytest.mark.parametrize(("annotation", "options", "data", "offset", "wording"), UNREADABLE)
+def test_invalid_bytes_are_refused(
+    annotation: Any, options: dict[str, Any], data: bytes, offset: int, wording: str
 ) -> None:
     made = model(annotation, **options)
     key = Key(1, 2, 3, 4, 5)
     with pytest.raises(DecodeError) as caught:
-        made.from_record(Record(key, octets))
+        made.from_record(Record(key, data))
     assert wording in str(caught.value)
     assert caught.value.offset == offset
     assert caught.value.key == key
-    assert made.payload_type.from_bytes(octets) is None
+    assert made.payload_type.from_bytes(data) is None
     blobs = model(ts.Blob, rest=True)
     with connect("memory:") as session:
-        session.add(blobs(cid=1, mid=2, moid=3, cap=4, value=octets))
+        session.add(blobs(cid=1, mid=2, moid=3, cap=4, value=data))
         session.flush()
         with pytest.raises(DecodeError) as caught:
             made.query.all()
@@ -303,7 +303,7 @@ DECLARED: list[tuple[Any, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("annotation", "options", "wording"), DECLARED)
-def test_a_declaration_that_is_refused(annotation: Any, options: dict[str, Any], wording: str) -> None:
+def test_invalid_declaration_is_refused(annotation: Any, options: dict[str, Any], wording: str) -> None:
     with pytest.raises(SchemaError) as caught:
         model(annotation, **options)
     assert str(caught.value).startswith("Made.value: ")
@@ -311,7 +311,7 @@ def test_a_declaration_that_is_refused(annotation: Any, options: dict[str, Any],
     assert (caught.value.model, caught.value.field) == ("Made", "value")
 
 
-def test_only_the_last_field_takes_the_rest() -> None:
+def test_field_after_rest_is_refused() -> None:
     with pytest.raises(SchemaError, match="level follows note, which takes the rest of the payload: make it"):
 
         class Made(TSModel):
@@ -319,14 +319,14 @@ def test_only_the_last_field_takes_the_rest() -> None:
             level: ts.Int8
 
 
-def test_a_variable_field_has_no_place_in_a_c_struct() -> None:
+def test_variable_field_in_c_struct_is_refused() -> None:
     with pytest.raises(SchemaError, match="note has a variable length, which no C struct can hold"):
 
         class Made(TSModel, align="c"):
             note: ts.Text
 
 
-def test_bit_fields_share_integers_as_long_as_they_fit() -> None:
+def test_bit_fields_share_integers_while_they_fit() -> None:
     class Made(TSModel):
         a: ts.Bits = field(bits=3)
         b: ts.Bits = field(bits=5)
@@ -343,7 +343,7 @@ def test_bit_fields_share_integers_as_long_as_they_fit() -> None:
         assert Made.query.where(Made.e == 0xABC, Made.b > 16).one().c == 9
 
 
-def test_padding_is_written_as_zeros_and_not_looked_at() -> None:
+def test_padding_is_written_as_zeros_and_ignored_on_read() -> None:
     class Made(TSModel):
         a: ts.Int8
         _gap: ts.Padding = padding(2)
@@ -359,7 +359,7 @@ def test_padding_is_written_as_zeros_and_not_looked_at() -> None:
     assert (value.a, value.b) == (1, 2)
 
 
-def test_a_mismatch_has_its_padding_as_it_was_stored() -> None:
+def test_quarantined_payload_keeps_its_padding() -> None:
     class Made(TSModel):
         good: ts.Bool
         _gap: ts.Padding = padding(2)
@@ -381,7 +381,7 @@ class Meter(TSModel, moid=7):
     volts: ts.Float32
 
 
-def test_key_components_under_names_of_the_models_own() -> None:
+def test_renamed_key_components() -> None:
     row = Meter(site=1, meter=4, at=10, volts=1.5)
     assert (row.site, row.meter, row.at, row.moid) == (1, 4, 10, 7)
     assert (row.cid, row.mid, row.cap) == (1, 4, 10)
@@ -407,13 +407,13 @@ def test_key_components_under_names_of_the_models_own() -> None:
         ({"_m": ts.Mid}, "names with a leading underscore are not fields"),
     ],
 )
-def test_names_that_no_key_component_can_have(body: dict[str, Any], wording: str) -> None:
+def test_invalid_key_component_names_are_refused(body: dict[str, Any], wording: str) -> None:
     with pytest.raises(SchemaError) as caught:
         type(TSModel)("Made", (TSModel,), {"__annotations__": body, "__module__": __name__})
     assert wording in str(caught.value)
 
 
-def test_a_structure_has_no_key() -> None:
+def test_structure_has_no_key() -> None:
     assert Phase(volts=1.0) == Phase(volts=1.0, amps=0.0)
     assert Phase.layout.size == 8
     assert not hasattr(Phase, "query")
@@ -457,7 +457,7 @@ VIOLATIONS = [
 
 
 @pytest.mark.parametrize(("made", "name", "value", "wording"), VIOLATIONS)
-def test_constraints_are_checked_when_records_are_written(made: Any, name: str, value: Any, wording: str) -> None:
+def test_constraints_are_checked_on_write(made: Any, name: str, value: Any, wording: str) -> None:
     good = made(cid=1, mid=1, moid=1, cap=1)
     bad = made(cid=1, mid=2, moid=1, cap=1, **{name: value})
     with connect("memory:") as session:
@@ -474,7 +474,7 @@ def test_constraints_are_checked_when_records_are_written(made: Any, name: str, 
     assert wording in str(caught.value)
 
 
-def test_constraints_are_checked_on_reading_only_when_asked() -> None:
+def test_strict_read_checks_constraints() -> None:
     class Loose(TSModel):
         count: ts.Int32
 
@@ -497,7 +497,7 @@ def test_constraints_are_checked_on_reading_only_when_asked() -> None:
 def one_field(
     kind: Any, value: Any, options: dict[str, Any], others: dict[str, Any] | None = None, encoding: str = "struct"
 ) -> tuple[Any, Any]:
-    """A model of one field, and maybe others, that checks what it reads, and one of its records."""
+    """A strict_read model with field `v` and optionally `others`, and one object of it."""
     body = {"__annotations__": {"v": kind, **(others or {})}, "v": field(**options), "t": "", "__module__": __name__}
     if not others:
         del body["t"]
@@ -543,9 +543,9 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("beside", [False, True], ids=["fixed", "beside a text"])
+@pytest.mark.parametrize("beside", [False, True], ids=["fixed", "with a text"])
 @pytest.mark.parametrize(("kind", "options", "value", "as_read"), MET)
-def test_what_meets_a_bound_when_it_is_written_meets_it_when_it_is_read(
+def test_bounds_met_on_write_are_met_on_read(
     kind: Any, options: dict[str, Any], value: Any, as_read: Any, beside: bool
 ) -> None:
     made, row = one_field(kind, value, options, {"t": ts.Text} if beside else None)
@@ -559,9 +559,7 @@ def test_what_meets_a_bound_when_it_is_written_meets_it_when_it_is_read(
 
 
 @pytest.mark.parametrize(("kind", "options", "value", "wording"), BROKEN)
-def test_bounds_are_compared_in_the_width_of_the_field(
-    kind: Any, options: dict[str, Any], value: Any, wording: str
-) -> None:
+def test_bounds_are_compared_in_field_width(kind: Any, options: dict[str, Any], value: Any, wording: str) -> None:
     for encoding in ("struct", "msgpack"):
         made, row = one_field(kind, value, options, encoding=encoding)
         with connect("memory:") as session:
@@ -575,7 +573,7 @@ def test_bounds_are_compared_in_the_width_of_the_field(
         assert wording in str(caught.value)
 
 
-def test_columns_are_checked_against_bounds_as_rows_are() -> None:
+def test_bounds_apply_to_columns() -> None:
     made, _ = one_field(ts.Float32, 231.7, {"ge": 231.7, "lt": 240})
     with connect("memory:") as session:
         session.add_columns(made, cid=1, mid=1, moid=1, cap=[1, 2], v=np.array([231.7, 231.8]))
@@ -594,15 +592,13 @@ def test_columns_are_checked_against_bounds_as_rows_are() -> None:
         (ts.Int32, {"multiple_of": 0}, "multiple of 0"),
     ],
 )
-def test_a_bound_that_nothing_can_be_compared_with_is_refused_at_the_class(
-    kind: Any, options: dict[str, Any], wording: str
-) -> None:
+def test_invalid_bound_is_refused_at_class_creation(kind: Any, options: dict[str, Any], wording: str) -> None:
     with pytest.raises(SchemaError, match="^Bound.v: ") as caught:
         one_field(kind, None, options)
     assert wording in str(caught.value)
 
 
-def test_a_validator_that_says_why() -> None:
+def test_validator_message_is_shown() -> None:
     def checked(value: int) -> None:
         if value > 3:
             raise ValueError("too many")
@@ -634,7 +630,7 @@ class Always(TSModel, post_init_on_read=True):
 
 
 @pytest.mark.parametrize(("made", "on_read"), [(Counted, 0), (Always, 3)])
-def test_post_init_is_for_constructing_unless_asked_for_reading(made: Any, on_read: int) -> None:
+def test_post_init_runs_on_read_only_with_option(made: Any, on_read: int) -> None:
     with connect("memory:") as session:
         CALLS.clear()
         session.add_all(made(cid=1, mid=at, moid=1, cap=1, value=at) for at in range(3))
@@ -649,7 +645,7 @@ def test_post_init_is_for_constructing_unless_asked_for_reading(made: Any, on_re
     assert type(rows[0]) is made
 
 
-def test_post_init_of_an_abstract_base_and_of_a_mixin() -> None:
+def test_post_init_of_abstract_base_and_mixin() -> None:
     class Base(TSModel, abstract=True):
         value: ts.Int8
 
@@ -693,7 +689,7 @@ def test_frozen_objects() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["msgpack", "json"])
-def test_a_payload_that_is_one_message(encoding: Any) -> None:
+def test_message_encodings(encoding: Any) -> None:
     class Message(TSModel, encoding=encoding):
         count: ts.Int8
         when: ts.DateTime
@@ -703,8 +699,8 @@ def test_a_payload_that_is_one_message(encoding: Any) -> None:
         tags: ts.Packed[dict[str, int]] = field(default_factory=dict)
 
     row = Message(cid=1, mid=2, moid=3, cap=4, count=5, when=NOON, tags={"a": 1})
-    octets = Message.payload_type.to_bytes(row)
-    plain = getattr(msgspec, encoding).decode(octets)
+    data = Message.payload_type.to_bytes(row)
+    plain = getattr(msgspec, encoding).decode(data)
     assert plain["count"] == 5
     assert plain["state"] == 1
     with connect("memory:") as session:
@@ -742,10 +738,8 @@ def test_a_payload_that_is_one_message(encoding: Any) -> None:
         (ts.Array[float], [1.0, Decimal("2.5")], {"item": ts.Float32}),
     ],
 )
-def test_a_message_refuses_what_it_would_read_back_as_another_type(
-    kind: Any, value: Any, options: dict[str, Any], encoding: Any
-) -> None:
-    """A Decimal became text, and True no number, which no reader took."""
+def test_message_refuses_values_that_change_type(kind: Any, value: Any, options: dict[str, Any], encoding: Any) -> None:
+    """msgspec would write a Decimal as text and True as a bool, which a reader then refuses."""
     made, row = one_field(kind, value, options, encoding=encoding)
     with pytest.raises(EncodeError, match=r"v: .* cannot be stored in a message: give "):
         made.payload_type.to_bytes(row)
@@ -772,11 +766,11 @@ BEYOND = Decimal("1E+400")
         (ts.Nested[Phase], Phase(volts=BEYOND), {}),  # type: ignore[arg-type]
     ],
 )
-@pytest.mark.parametrize("beside", [None, {"t": ts.Text}], ids=["fixed", "beside a text"])
-def test_a_number_beyond_all_floats_is_refused(
+@pytest.mark.parametrize("beside", [None, {"t": ts.Text}], ids=["fixed", "with a text"])
+def test_number_too_large_for_float_is_refused(
     kind: Any, value: Any, options: dict[str, Any], beside: dict[str, Any] | None
 ) -> None:
-    """`struct` stored it as infinity."""
+    """`struct` alone would store it as infinity."""
     made, row = one_field(kind, value, options, beside)
     with pytest.raises(EncodeError, match="is too large for a Float"):
         made.payload_type.to_bytes(row)
@@ -792,7 +786,7 @@ def test_a_number_beyond_all_floats_is_refused(
             session.add_columns(made, cid=1, mid=1, moid=1, cap=[1], v=column, **given)
 
 
-def test_the_record_with_a_number_beyond_all_floats_is_named_among_those_that_are_infinite() -> None:
+def test_too_large_number_among_infinities_is_located() -> None:
     made, _ = one_field(ts.Float64, 1.0, {})
     values = [1.0, math.inf, Decimal("-Infinity"), *[2.0] * 600, BEYOND]
     with connect("memory:") as session:
@@ -805,7 +799,7 @@ def test_the_record_with_a_number_beyond_all_floats_is_named_among_those_that_ar
         session.discard()
 
 
-def test_what_has_no_place_in_a_message() -> None:
+def test_bits_in_message_are_refused() -> None:
     with pytest.raises(SchemaError, match="value cannot be stored in a message"):
 
         class Made(TSModel, encoding="json"):
@@ -839,9 +833,7 @@ class Kept(TSStruct):
         (ts.Nested[Kept], {}, "more than one int-like type"),
     ],
 )
-def test_what_no_message_can_hold_is_refused_with_the_class(
-    encoding: Any, annotation: Any, options: dict[str, Any], why: str
-) -> None:
+def test_unsupported_message_fields_are_refused(encoding: Any, annotation: Any, options: dict[str, Any], why: str) -> None:
     body = {"__annotations__": {"value": annotation}, "__module__": __name__, "value": field(**options)}
     with pytest.raises(SchemaError, match=f"class Made: value cannot be stored in a message: .*{why}"):
         type(TSModel)("Made", (TSModel,), body, encoding=encoding)
@@ -851,7 +843,7 @@ class Own:
     pass
 
 
-def test_packed_of_a_class_that_msgspec_does_not_encode() -> None:
+def test_packed_of_unsupported_class_is_refused() -> None:
     with pytest.raises(SchemaError, match="msgspec does not support .*Own.*: msgspec does not encode Own"):
 
         class Made(TSModel):
@@ -887,7 +879,7 @@ class Measurement(TSModel, encoding="json"):
         ("keyed", "keyed", lambda number: {number: 1}),
     ],
 )
-def test_json_has_no_number_for_floats_that_are_not_finite(name: str, path: str, wrap: Any, number: float) -> None:
+def test_non_finite_floats_in_json_message_are_refused(name: str, path: str, wrap: Any, number: float) -> None:
     key = {"cid": 1, "mid": 1, "moid": 1, "cap": 1}
     bad = Measurement(**key, **{name: wrap(number)})
     why = f"Measurement.{re.escape(path)}.*{number!r} cannot be stored as JSON"
@@ -909,7 +901,7 @@ def test_json_has_no_number_for_floats_that_are_not_finite(name: str, path: str,
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
-def test_packed_json_has_no_number_for_floats_that_are_not_finite(number: float) -> None:
+def test_non_finite_floats_in_packed_json_are_refused(number: float) -> None:
     class Loose(TSModel):
         value: ts.Packed[Any] = field(encoding="json")
 
@@ -923,14 +915,14 @@ def test_packed_json_has_no_number_for_floats_that_are_not_finite(number: float)
         assert session.query(Loose).one().value == {"a": [None, 1.5], "nan": "inf"}
 
 
-def test_a_default_that_json_has_no_number_for() -> None:
+def test_non_finite_json_default_is_refused() -> None:
     with pytest.raises(SchemaError, match="Made.value: the default nan cannot be stored as JSON"):
 
         class Made(TSModel, encoding="json"):
             value: ts.Float64 = field(default=math.nan)
 
 
-def test_fields_of_both_byte_orders() -> None:
+def test_mixed_byte_orders() -> None:
     class Mixed(TSModel, byte_order="big"):
         a: ts.Int16
         b: ts.Int16 = field(byte_order="little")
@@ -947,7 +939,7 @@ def test_fields_of_both_byte_orders() -> None:
         assert Mixed.query.where(Mixed.a == 1, Mixed.b == 2).one().c == [3, 4]
 
 
-def test_defaults_that_can_be_changed_are_made_anew() -> None:
+def test_mutable_defaults_are_copied() -> None:
     class Made(TSModel):
         xs: ts.Array[int] = field(item=ts.Int8, default=[1, 2])
         phase: ts.Nested[Phase] = field(default=Phase(volts=1.0))
@@ -975,19 +967,19 @@ def test_defaults_that_can_be_changed_are_made_anew() -> None:
         (ts.Uuid, {}, "x", "cannot be compared with 'x'"),
     ],
 )
-def test_comparisons_that_have_no_meaning(annotation: Any, options: dict[str, Any], value: Any, wording: str) -> None:
+def test_meaningless_comparisons_are_refused(annotation: Any, options: dict[str, Any], value: Any, wording: str) -> None:
     with pytest.raises(QueryError, match=r"^Made\.value") as caught:
         _ = model(annotation, **options).value < value
     assert wording in str(caught.value)
 
 
-def test_arrays_read_as_numpy_cannot_be_compared() -> None:
+def test_comparing_numpy_array_field_is_refused() -> None:
     made = model(ts.Array[int], item=ts.Int8, as_numpy=True)
     with pytest.raises(QueryError, match="cannot be compared"):
         _ = made.value == [1]
 
 
-def test_a_layout_shows_all_its_bytes() -> None:
+def test_layout_table_shows_every_byte() -> None:
     class Phase(TSStruct, align="c"):
         volts: ts.Float64
 
@@ -1029,8 +1021,8 @@ def test_a_layout_shows_all_its_bytes() -> None:
     )
 
 
-def test_what_lies_behind_a_field_of_variable_length_is_told_where_it_is() -> None:
-    """Bit-fields that share an integer, gaps, and padding at the end, when a payload is read slowly to find its fault."""
+def test_errors_after_variable_field_have_exact_offset() -> None:
+    """Covers shared bit-field integers, gaps and trailing padding on the slow path that locates a fault."""
 
     class Loose(TSModel):
         name: ts.Text
@@ -1044,14 +1036,14 @@ def test_what_lies_behind_a_field_of_variable_length_is_told_where_it_is() -> No
     assert payload == b"\x02\0ab\x19\0\0\x01\0\0\0"
     assert codec_of(Loose).layout.read(payload) == ("ab", 9, 1, True)
     key = Key(1, 1, 1, 1, 1)
-    for spoilt, offset in (
+    for damaged, offset in (
         (payload[:7] + b"\x02" + payload[8:], 7),
         (payload[:-1], 10),
         (payload + b"\0", 11),
         (payload[:4] + b"\0" + payload[4:], 11),
     ):
         with pytest.raises(DecodeError) as caught:
-            Loose.from_record(Record(key, spoilt))
+            Loose.from_record(Record(key, damaged))
         assert caught.value.offset == offset
 
 
@@ -1073,7 +1065,7 @@ def test_what_lies_behind_a_field_of_variable_length_is_told_where_it_is() -> No
         (ts.Enumerated[State], {}, State.OFF, State.OFF),
     ],
 )
-def test_a_value_that_is_the_sentinel_is_refused(holder: str, item: Any, options: Any, null: Any, equal: Any) -> None:
+def test_sentinel_value_is_refused(holder: str, item: Any, options: Any, null: Any, equal: Any) -> None:
     annotations: dict[str, Any] = {"value": ts.Nullable[object]}
     body = {"__annotations__": annotations, "__module__": __name__, "value": field(item=item, null=null, **options)}
     base: Any = TSModel if holder in ("fixed", "variable") else TSStruct

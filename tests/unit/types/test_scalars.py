@@ -1,4 +1,4 @@
-"""Each scalar: its size, what it takes, and what it refuses, at both ends of its range."""
+"""Each scalar: its size, limits, and accepted and refused values."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_floats(name: str, size: int) -> None:
         assert scalar.fault(value) == f"{value!r} ({type(value).__name__}) is not a float ({8 * size}-bit)"
 
 
-def test_a_double_that_no_single_can_hold() -> None:
+def test_value_too_large_for_float32() -> None:
     too_large = "1e+39 is too large for a Float32, which holds up to 3.4028e+38; Float64 holds more"
     assert SCALARS["Float32"].fault(1e39) == too_large
     assert SCALARS["Float64"].fault(1e39) is None
@@ -68,18 +68,18 @@ def test_a_double_that_no_single_can_hold() -> None:
 
 @pytest.mark.parametrize("value", [Decimal("1E+400"), Decimal("-1E+400"), 10**400])
 @pytest.mark.parametrize("name", ["Float16", "Float32", "Float64"])
-def test_a_number_beyond_all_floats(name: str, value: object) -> None:
+def test_value_too_large_for_any_float(name: str, value: object) -> None:
     assert f"is too large for a {name}, which holds up to" in str(SCALARS[name].fault(value))
 
 
 @pytest.mark.parametrize(
     "value", [Decimal("Infinity"), float("-inf"), np.float64("inf"), np.longdouble("inf"), Decimal("nan")]
 )
-def test_a_number_that_is_not_finite(value: object) -> None:
+def test_non_finite_values_are_accepted(value: object) -> None:
     assert SCALARS["Float64"].fault(value) is None
 
 
-def test_times_of_other_types() -> None:
+def test_other_time_types_are_refused_with_hint() -> None:
     fault = SCALARS["Timestamp"].fault
     noon = dt.datetime(2026, 1, 31, 12)
     assert "is not an int of ns since 2001; it is naive: write to_ns(value.replace(tzinfo" in str(fault(noon))
@@ -91,7 +91,7 @@ def test_times_of_other_types() -> None:
     )
 
 
-def test_bools_are_bools_only() -> None:
+def test_bool_accepts_only_bools() -> None:
     scalar = SCALARS["Bool"]
     assert scalar.pack([True, False, np.True_]) == b"\1\0\1"
     for value in (0, 1, "", None, 1.0):
@@ -107,7 +107,7 @@ def test_struct_and_numpy_agree(scalar: Scalar) -> None:
         assert np.frombuffer(data, scalar.dtype(order))[0] == unpacked  # type: ignore[arg-type]
 
 
-def test_a_run_of_values() -> None:
+def test_packing_several_values() -> None:
     assert SCALARS["Int16"].pack([1, -1, 256]) == b"\1\0\xff\xff\0\1"
     assert SCALARS["Float64"].pack([]) == b""
 
@@ -117,7 +117,7 @@ def test_are_bools(count: int) -> None:
     bools = [at % 3 == 0 for at in range(count)]
     assert are_bools(bools)
     assert are_bools(tuple(bools))
-    for alien in (1, 0, None, -62, -61, b"\xc3", "\u00c3", [True], {}, 0.0, object(), 2**70):
+    for other in (1, 0, None, -62, -61, b"\xc3", "\u00c3", [True], {}, 0.0, object(), 2**70):
         for at in {0, count // 2, count}:
-            assert not are_bools([*bools[:at], alien, *bools[at:]])
+            assert not are_bools([*bools[:at], other, *bools[at:]])
     assert are_bools([*bools, np.True_])

@@ -1,4 +1,4 @@
-"""Text forms of each field type: what is written of a value, what is accepted, and what is refused, with which words."""
+"""Text forms of each field type: output, accepted input, and refused input with its error."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ KINDS: dict[str, Any] = {
     "packed": model(Packed[dict[str, list[int]]]),
 }
 
-TAKEN = [
+ACCEPTED = [
     ("int16", 5, [5, "5", " 5 ", "+5", "005", "0x5", "0X05", np.int8(5)]),
     ("int16", -5, ["-5", "-0x5"]),
     ("uint64", 2**64 - 1, ["18446744073709551615", "0xffffffffffffffff"]),
@@ -149,8 +149,8 @@ TAKEN = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "value", "data"), [(k, v, each) for k, v, many in TAKEN for each in many])
-def test_taken(kind: str, value: Any, data: Any) -> None:
+@pytest.mark.parametrize(("kind", "value", "data"), [(k, v, each) for k, v, many in ACCEPTED for each in many])
+def test_accepted(kind: str, value: Any, data: Any) -> None:
     made = KINDS[kind].from_dict({**KEY, "x": data}).x
     assert made == value
     assert type(made) is type(value)
@@ -302,7 +302,7 @@ def test_written(kind: str, value: Any, iso: Any, ns: Any) -> None:
         ("packed", {"a": 1.5}, "Made.x: "),
     ],
 )
-def test_what_a_field_cannot_hold_is_not_written(kind: str, value: Any, why: str) -> None:
+def test_invalid_value_is_refused_on_output(kind: str, value: Any, why: str) -> None:
     made = KINDS[kind](**KEY, x=value)
     with pytest.raises(EncodeError) as caught:
         made.to_dict()
@@ -310,7 +310,7 @@ def test_what_a_field_cannot_hold_is_not_written(kind: str, value: Any, why: str
     assert caught.value.field == "x"
 
 
-def test_a_message_with_a_nan_is_not_written_as_null() -> None:
+def test_nan_in_packed_value_is_not_written_as_null() -> None:
     made = model(Packed[dict[str, float]])(**KEY, x={"a": float("nan")})
     with pytest.raises(EncodeError, match="a non-finite float, which JSON cannot represent"):
         made.to_json()
@@ -324,7 +324,7 @@ def test_base64() -> None:
         KINDS["blob"].from_dict({**KEY, "x": "00f"}, binary="base64")
 
 
-def test_arrays_of_numpy() -> None:
+def test_numpy_arrays() -> None:
     made = model(Array[Any], item=Int16, as_numpy=True)
     row = made.from_dict({**KEY, "x": [1, "2"]})
     assert row.x.dtype == np.dtype("<i2")
