@@ -71,23 +71,6 @@ class Put:
         records: those that are not encoded. Valid once prepared.
     """
 
-    __slots__ = (
-        "_acqs",
-        "_batches",
-        "_encoded",
-        "_encoded_bytes",
-        "_encoding",
-        "_raw",
-        "_slice_bytes",
-        "_whole",
-        "count",
-        "is_gone",
-        "number",
-        "outcome",
-        "records",
-        "with_acq",
-    )
-
     def __init__(self, *, with_acq: bool, whole: int, slice_bytes: int, encoding: threading.Lock) -> None:
         self.with_acq = with_acq
         self.is_gone: Callable[[], bool] | None = None
