@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import cramjam
@@ -210,8 +210,7 @@ def decode_many_integers(
             runs.expand_within(starts, stops, wanted)
         return
     at = 0
-    some: Sequence[slice | None] = within or [None] * len(parts)
-    for part, count, places, added in zip(parts, counts, some, more, strict=True):
+    for part, count, places, added in zip(parts, counts, within or repeat(None), more, strict=False):
         size = count if places is None else places.stop - places.start
         _decoded(part, count, wanted[at : at + size], 0, added, places)
         at += size
@@ -415,8 +414,8 @@ def _packed(values: Integers, base: int, greatest: int, flag: int, first: int, c
 def _decoded(
     part: Part, count: int, out: npt.NDArray[Any], depth: int = 0, plus: int = 0, within: slice | None = None
 ) -> None:
-    """Decodes the `count` integers of a part, or those `within` a slice, into `out`, whose dtype is unsigned. Adds `plus` to
-    each."""
+    """Decodes the `count` integers of a part, or those `within` a slice, into `out`, whose dtype is unsigned. Adds `plus`
+    to each."""
     if part.width:
         raise StoreCorruptError(f"a part of integers has items of {part.width} bytes")
     form, differences = part.form & ~_DIFFERENCES, bool(part.form & _DIFFERENCES)
