@@ -361,11 +361,7 @@ class Block:
         return self.take(self.places(box))
 
     def without(self, chosen: npt.NDArray[np.bool_]) -> Block:
-        """A block without some of the records.
-
-        Args:
-            chosen: mask of the records to omit, shape (count,); not all of them.
-        """
+        """A block without the chosen records, given as a mask of shape (count,); some must be left."""
         kept = ~chosen
         marks = None if self.marks is None else _present(self.marks[kept])
         count = int(np.count_nonzero(kept))
@@ -378,13 +374,8 @@ class Block:
         return Block.of_rows(bounds, rows, _opaque(rows.record_size), marks)
 
     def encoded(self, codec: Codec, base: Base = NO_BASE, *, as_parts: bool = False) -> bytes:
-        """Encodes the block for storage.
-
-        Args:
-            codec: how to compress it.
-            base: subtracted from its acqs and marks, since a reader adds it.
-            as_parts: whether to encode columns even if the block is small.
-        """
+        """Encodes the block for storage. Subtracts `base` from its acqs and marks, since a reader adds it. A small block is
+        stored as rows, unless `as_parts`."""
         if self._encoded is not None and base == NO_BASE:
             return self._encoded
         found = self.marks
@@ -422,15 +413,7 @@ class Block:
     def decoded(
         cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int, base: Base = NO_BASE
     ) -> Block:
-        """A block from its stored bytes. Columns are decoded on demand.
-
-        Args:
-            data: bytes from `encoded`.
-            bounds: the bounds of the keys.
-            count: number of records.
-            record_size: size of each record in GET form, in bytes; 0 if they differ.
-            size: size of all records in GET form, in bytes.
-            base: added to the stored acqs and marks.
+        """A block from its stored bytes, with the attributes that its directory holds. Columns are decoded on demand.
 
         Raises:
             StoreCorruptError: if the bytes cannot be such a block. A damaged column is detected when it is decoded.
@@ -575,12 +558,7 @@ class Block:
 
 
 class EncodedBlock:
-    """A block that is encoded before its acqs or marks are known. Immutable.
-
-    Args:
-        block: the block. Unknown acqs count from 0; the marks are 1 if it will have any.
-        codec: how to compress it.
-    """
+    """A block that is encoded before its acqs or marks are known: acqs count from 0, and marks are 1. Immutable."""
 
     __slots__ = ("_acqs", "_data", "_described", "_marks")
 
@@ -602,12 +580,7 @@ class EncodedBlock:
         return len(self._data)
 
     def placed(self, first_acq: int, mark: int) -> Block:
-        """The block with its acqs and marks.
-
-        Args:
-            first_acq: added to each acq.
-            mark: the mark of each record, if the block has marks.
-        """
+        """The block with `first_acq` added to each acq, and this mark on each record if the block has marks."""
         data = bytearray(self._data)
         bounds, count, record_size, size, series = self._described
         if first_acq:
@@ -928,18 +901,10 @@ _Runs: TypeAlias = list[tuple[list[int], int]]
 def _arranged(
     columns: Sequence[npt.NDArray[Any]], length: int, *, windows: bool
 ) -> tuple[npt.NDArray[np.intp] | None, _Runs]:
-    """Finds the order of records, and cuts them into blocks of up to `length`.
+    """Finds the order of records, None if they are sorted, and cuts them into blocks of up to `length`.
 
-    Many records of few series are first split into runs by time. Otherwise, each block would span the whole time of a few
-    series, and reading an hour of all series would read every block.
-
-    Args:
-        columns: mid, moid, cap, and acq.
-        length: maximum number of records in a block.
-        windows: whether to allow several runs.
-
-    Returns:
-        The order, or None if the records are sorted; and the runs in that order.
+    Many records of few series are first split into runs by time, if `windows` are allowed. Otherwise, each block would span
+    the whole time of a few series, and reading an hour of all series would read every block.
     """
     order, count = order_of(columns), len(columns[0])
     if not windows or count < _WINDOWED * length:

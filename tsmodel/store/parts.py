@@ -227,13 +227,7 @@ def find_integers(part: Part, count: int, dtype: npt.DTypeLike, ends: tuple[int,
 
 
 def moved_integers(data: bytearray, at: int, by: int) -> None:
-    """Adds `by` to each integer of a part, in place and without decoding it.
-
-    Args:
-        data: the bytes that hold the part.
-        at: where the part starts.
-        by: what to add; the sums must fit into 64 bits.
-    """
+    """Adds `by` to each integer of the part that starts at `at`, without decoding it. The sums must fit into 64 bits."""
     form, *middle, base, first, scale = _HEADER.unpack_from(data, at)
     if form & _DIFFERENCES:
         first += by
@@ -483,17 +477,10 @@ def _unpacked(part: Part, count: int, form: int, within: slice | None = None) ->
 
 
 class _Runs:
-    """The runs of several parts of one form, one part after another.
+    """The runs of several parts of one form, one part after another, computed in the unsigned dtype `kind`.
 
     Of integers, a run repeats a value. Of differences, it is an arithmetic progression: its value is the step. The first
     integer of a part is then a run of its own. Places count from the first integer of the first part.
-
-    Args:
-        parts: the parts.
-        counts: how many integers each one holds.
-        kind: the unsigned dtype to compute in.
-        depth: how many parts these are nested in.
-        plus: what to add to the integers of each part.
     """
 
     def __init__(
