@@ -409,16 +409,11 @@ class Table:
     def renewed(
         self, rows: Iterable[Any], state: State, stored: Callable[[Sequence[int]], Mapping[int, object]], holder: str
     ) -> Table:
-        """The table of a state. Takes over the directories of this one that did not change.
-
-        Args:
-            rows: number, cid and digest of each run.
-            state: the state.
-            stored: returns the stored directories of runs by number.
-            holder: what has the state, for errors.
+        """The table of a state, with the number, cid and digest of each run in `rows`. Takes over the directories of this
+        table that did not change, and reads the others by `stored`.
 
         Raises:
-            StoreCorruptError: if the runs do not match the state.
+            StoreCorruptError: if the runs do not match the state of the `holder`.
         """
         runs: dict[int, Directory] = {}
         missing: dict[int, tuple[int, int]] = {}
