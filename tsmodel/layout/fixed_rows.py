@@ -88,14 +88,12 @@ class FixedRowCodec(RowCodec[RowT]):
         return Fit(found.records[~faulty], (*found.mismatches, *self._faults(_raw(np.asarray(found.records))[faulty])))
 
     def rows(self, records: Any) -> Iterator[RowT]:
-        """See `RowCodec.rows`."""
         if self._swapped is not None:
             records = np.asarray(records).view(_dtype(GET_FORM, self.layout, stored=True)).astype(self._swapped)
         unpacked = self._unpack.iter_unpack(bytes_of(records))
         return starmap(self.make, unpacked) if self._load is None else iter(self._load(self.make, unpacked))
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
-        """See `RowCodec.encode`."""
         if not rows:
             return []
         form = PUTA_FORM if with_acq else PUT_FORM
@@ -104,7 +102,6 @@ class FixedRowCodec(RowCodec[RowT]):
         return batches_by_cid(values["cid"], self._records(form, values))
 
     def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
-        """See `RowCodec.chunk_of`."""
         records = self._records(GET_FORM, self._values(rows, 0))
         for name in KEY_FIELDS:
             records[name] = keys[name]
@@ -276,12 +273,5 @@ def _payload(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     placed = [(name, kind, offset - header) for name, (kind, offset, *_) in fields.items() if offset >= header]
     if not placed:
         return None
-    names, formats, offsets = zip(*placed, strict=True)
-    return np.dtype(
-        {
-            "names": list(names),
-            "formats": list(formats),
-            "offsets": list(offsets),
-            "itemsize": dtype.itemsize - header,
-        }
-    )
+    names, kinds, offsets = zip(*placed, strict=True)
+    return placed_dtype(list(names), list(kinds), list(offsets), dtype.itemsize - header)

@@ -110,12 +110,10 @@ class VariableRowCodec(RowCodec[RowT]):
         return self.fit(chunk) if records is None else Fit(records)
 
     def rows(self, records: VariableRecords) -> Iterator[RowT]:
-        """See `RowCodec.rows`."""
         keys = _KEY.iter_unpack(bytes_of(records.headers))
         return starmap(self.make, map(add, keys, records.values))
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
-        """See `RowCodec.encode`."""
         if not rows:
             return []
         form = PUTA_FORM if with_acq else PUT_FORM
@@ -139,7 +137,6 @@ class VariableRowCodec(RowCodec[RowT]):
         return list(_batches(cids, records, sizes))
 
     def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
-        """See `RowCodec.chunk_of`."""
         columns = zip(*(keys[name].tolist() for name in KEY_FIELDS), strict=True)
         tuples = [(*key, *values[_KEYS:]) for key, values in zip(columns, self.tuples(rows), strict=True)]
         records = self._written(rows, tuples, GET_FORM, 0)
@@ -173,7 +170,6 @@ class VariableRowCodec(RowCodec[RowT]):
         ]
 
     def values_of(self, payload: bytes) -> tuple[Any, ...]:
-        """See `RowCodec.values_of`."""
         try:
             (values,) = self._read(payload, (0,), (len(payload),))
             return values

@@ -98,19 +98,15 @@ class EvolvingRowCodec(RowCodec[RowT]):
         return Fit(np.concatenate([keys_of(each.records) for each in fits]), mismatches)
 
     def rows(self, records: Any) -> Iterator[RowT]:
-        """See `RowCodec.rows`."""
         return self._own.rows(records)
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
-        """See `RowCodec.encode`."""
         return self._own.encode(rows, with_acq=with_acq, first=first)
 
     def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
-        """See `RowCodec.chunk_of`."""
         return self._own.chunk_of(rows, keys)
 
     def payload_of(self, row: RowT) -> bytes:
-        """See `RowCodec.payload_of`."""
         return self._own.payload_of(row)
 
     def row_of(self, key: Key, payload: bytes) -> RowT:
@@ -130,7 +126,6 @@ class EvolvingRowCodec(RowCodec[RowT]):
 
     @property
     def writing(self) -> RowCodec[RowT]:
-        """See `RowCodec.writing`."""
         return self._own.writing
 
     def payloads(self, records: Any) -> Iterable[bytes]:
@@ -261,7 +256,6 @@ class UnionRowCodec(RowCodec[Any]):
         return self._fitted(chunk, keys_only=False)
 
     def fit_keys(self, chunk: Chunk) -> Fit:
-        """See `RowCodec.fit_keys`."""
         return self._fitted(chunk, keys_only=True)
 
     def _fitted(self, chunk: Chunk, *, keys_only: bool) -> Fit:
@@ -274,7 +268,6 @@ class UnionRowCodec(RowCodec[Any]):
         return Fit(UnionRecords(tuple(parts)), mismatches)
 
     def rows(self, records: UnionRecords) -> Iterator[Any]:
-        """See `RowCodec.rows`."""
         pairs = zip(self._members, records.parts, strict=True)
         return chain.from_iterable(codec.rows(part) for (_, codec), part in pairs)
 

@@ -36,11 +36,12 @@ import numpy.typing as npt
 from tsmodel.errors import QueryError
 from tsmodel.frames.frame import Growing, pandas_of, polars_of, windows_table
 from tsmodel.html import SHOWN, html_table, rows_shown
+from tsmodel.io.runners import awaited
 from tsmodel.keys import LIMITS
 from tsmodel.model.column import Aggregate, AggregateKind, Counter
 from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.unions import models_of
-from tsmodel.query.executor import AsyncExecutor, Execution, Executor, awaited
+from tsmodel.query.executor import AsyncExecutor, Execution, Executor
 from tsmodel.query.grids import Grid, grid_of, zone_of
 from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection

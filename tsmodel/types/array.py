@@ -161,13 +161,7 @@ def _shown(show: Callable[[Any], str], values: Any) -> str:
 
 
 class FixedArrayCodec(_ArrayCodec, FixedCodec, msgspec.Struct, frozen=True):
-    """An array of fixed length.
-
-    Attributes:
-        item: codec of an item.
-        length: number of items.
-        as_numpy: whether values are NumPy arrays; otherwise lists.
-    """
+    """An array of fixed length."""
 
     item: FixedCodec
     length: int
@@ -302,12 +296,7 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec, msgspec.Struct, frozen=True):
 
 
 class ArrayCodec(_ArrayCodec, LengthCodec, frozen=True, kw_only=True):
-    """An array of variable length.
-
-    Attributes:
-        item: codec of an item.
-        as_numpy: whether values are NumPy arrays; otherwise lists.
-    """
+    """An array of variable length."""
 
     item: FixedCodec
     as_numpy: bool = False
@@ -442,7 +431,6 @@ class Array(FieldType[list[T]]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedArrayCodec | ArrayCodec:
-        """See `FieldType.codec`."""
         length, as_numpy = options.take("length"), bool(options.take("as_numpy", False))
         item = item_of(options, "Array[float]", "Float32")
         prefix = None if length is not None else options.prefix(UInt16)

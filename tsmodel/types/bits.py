@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from tsmodel.types.codec import Description, NumberCodec, Scope, described_number
 from tsmodel.types.declaring import FieldType, IntField, Options, check_int
-from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.integers import IntConversion, UInt8
-from tsmodel.types.numbers import integral, real
-from tsmodel.types.scalars import ByteOrder, Scalar, shown
+from tsmodel.types.numbers import whole_operand
+from tsmodel.types.scalars import ByteOrder, Scalar, int_within
 from tsmodel.types.text_facet import Conversion, Spelling
 
 
@@ -40,7 +39,7 @@ class BitsCodec(NumberCodec, msgspec.Struct, frozen=True):
 
     @property
     def accepts(self) -> str:
-        return self.allowed()
+        return int_within(*self.limits)
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -59,10 +58,7 @@ class BitsCodec(NumberCodec, msgspec.Struct, frozen=True):
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: any exact number, or an infinite float."""
-        number = real(value)
-        if number is None:
-            raise FieldFault(f"cannot be compared with {shown(value)}; give an int")
-        return integral(number, value)
+        return whole_operand(value, "; give an int")
 
     def load(self, stored: Any) -> Any:
         return (stored >> self.shift) & (2**self.bits - 1)
@@ -111,7 +107,6 @@ class Bits(IntField, FieldType[int]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> BitsCodec:
-        """See `FieldType.codec`."""
         bits = options.require("bits", "3")
         storage = options.storage(UInt8)
         if not storage.name.startswith("U"):

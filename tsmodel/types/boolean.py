@@ -64,6 +64,7 @@ class BoolCodec(ScalarCodec, frozen=True):
 
     python: ClassVar[Any] = bool
     ordered = False
+    defers = True  # `struct` would store the truth value of any object
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: 0 or 1."""
@@ -77,11 +78,6 @@ class BoolCodec(ScalarCodec, frozen=True):
 
     def checked_code(self, stored: str, scope: Scope) -> str:
         return f"{scope.add(_bool)}({stored})"
-
-    @property
-    def defers(self) -> bool:
-        """See `FixedCodec.defers`: `struct` would store the truth value of any object."""
-        return True
 
     def holds(self, stored: Sequence[Any]) -> bool:
         return are_bools(stored)

@@ -31,19 +31,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import inspect
 
-from tsmodel.types.column_facet import (
-    decoded,
-    fixed_bytes,
-    given_type,
-    integers,
-    native,
-    object_column,
-    of_objects,
-    refuse,
-    times_given,
-)
+from tsmodel.types.column_facet import decoded, given_type, integers, native, object_column, of_objects, refuse, times_given
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
-from tsmodel.types.scalars import ByteOrder, Scalar, int_within, shown
+from tsmodel.types.scalars import ByteOrder, Scalar, shown
 
 if TYPE_CHECKING:
     from tsmodel.types.blob import LengthCodec
@@ -331,6 +321,9 @@ class FixedCodec(FieldCodec):
     shift: int = 0
     """Bits of that integer below its own."""
 
+    defers: bool = False
+    """Whether `dump_code` leaves checks to `holds`."""
+
     has_arrays: bool = True
     """Whether a NumPy array of stored values can replace a list of values."""
 
@@ -425,17 +418,11 @@ class FixedCodec(FieldCodec):
         """
         return f"{scope.add(self.dump)}({value})"
 
-    @property
-    def defers(self) -> bool:
-        """Whether `dump_code` leaves checks to `holds`."""
-        return False
-
     def holds(self, stored: Sequence[Any]) -> bool:
         """Whether `dump` would have returned the same stored values (at least one) as `dump_code`."""
         return True
 
     def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
-        """See `FieldCodec.read`."""
         after = at + self.size
         if after > end:
             raise FieldFault(f"{self.label} takes {self.size} bytes, but only {max(0, end - at)} are left", at)
@@ -446,7 +433,6 @@ class FixedCodec(FieldCodec):
             raise FieldFault(fault.why, fault.offset + at, fault.field) from None
 
     def write(self, value: Any) -> bytes:
-        """See `FieldCodec.write`."""
         try:
             return struct.pack(MARKS[self.byte_order] + self.code, self.dump(value))
         except FieldFault:
@@ -479,7 +465,8 @@ class FixedCodec(FieldCodec):
         Raises:
             DecodeError: if a value is out of range for Arrow; names the column `name`.
         """
-        return fixed_bytes(pa, column, self.size)
+        raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        return pa.Array.from_buffers(pa.binary(self.size), len(column), [None, pa.py_buffer(raw.tobytes())])
 
     def arrow_shift(self, pa: Any, kind: Any) -> int | None:
         """What to add to stored numbers to get values of an Arrow type; None if addition is not enough."""
@@ -668,10 +655,6 @@ class NumberCodec(FixedCodec):
     def limits(self) -> tuple[int, int]:
         """Least and greatest integer that a column may contain."""
         return self.storage.limits or (0, 1)
-
-    def allowed(self) -> str:
-        """Which integers a column may contain, in words."""
-        return int_within(*self.limits)
 
     def converted(self, values: Array) -> Array | None:
         return integers(self, values) if values.ndim == 1 and values.dtype.kind in "iuf" else None

@@ -128,11 +128,11 @@ class _Hooks(msgspec.Struct, frozen=True):
             raise FieldFault(f"{shown(stored)} is not a {self.name}: {_said(error)}") from error
         if self.python not in _EXACT:
             return value
-        returned = f"{self.name}.load() returned {shown(value)}"
         if not _is_of(value, self.python):
-            raise FieldFault(f"{returned} ({type(value).__name__}), not {_EXACT[self.python]}")
+            wanted = _EXACT[self.python]
+            raise FieldFault(f"{self.name}.load() returned {shown(value)} ({type(value).__name__}), not {wanted}")
         if self.python is int and not -(2**63) <= value < 2**63:
-            raise FieldFault(f"{returned}, which does not fit in an int64")
+            raise FieldFault(f"{self.name}.load() returned {shown(value)}, which does not fit in an int64")
         return self.python(value)
 
     def dumped(self, value: Any) -> Any:
@@ -171,12 +171,7 @@ def _said(error: Exception) -> str:
 
 
 class _ConvertedCodec(FieldCodec, msgspec.Struct, frozen=True):
-    """Base class for converted types of fixed and of variable width.
-
-    Attributes:
-        hooks: the conversion.
-        item: codec of the stored type.
-    """
+    """Base class for converted types of fixed and of variable width."""
 
     hooks: _Hooks
     item: FieldCodec
@@ -548,7 +543,6 @@ class Converted(FieldType[T]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec:
-        """See `FieldType.codec`."""
         if cls.__module__ == __name__:
             raise ValueError(f"derive a class from {cls.__name__}[...], and use that")
         item = cls._storage.codec(options.under(cls._said))

@@ -183,7 +183,6 @@ class Declaration(msgspec.Struct, frozen=True):
     argument: Any = None
 
     def codec(self, options: Options) -> FieldCodec | PaddingBytes:
-        """See `FieldType.codec`."""
         return self.field_type.codec(self.argument, options)
 
     def fixed(self, options: Options, what: str) -> FixedCodec:
@@ -238,7 +237,6 @@ class Padding(FieldType[None]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> PaddingBytes:
-        """See `FieldType.codec`."""
         size = size_of(options)
         if size is None:
             raise ValueError("write _gap: Padding = padding(3)")
@@ -253,7 +251,6 @@ class KeyComponent(FieldType[int]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NoReturn:
-        """See `FieldType.codec`."""
         raise ValueError(f"{cls.__name__} names a key component and cannot be the type of a value")
 
 

@@ -173,13 +173,9 @@ class Duration(FieldType[dt.timedelta]):
     """
 
     takes = ("resolution", "storage", "byte_order")
-    examples = (
-        "Duration",
-        'Duration = field(resolution="s", storage=UInt32)',
-    )
+    examples = ("Duration", 'Duration = field(resolution="s", storage=UInt32)')
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DurationCodec:
-        """See `FieldType.codec`."""
         resolution = resolution_of(options, "ns")
         return DurationCodec(options.storage(Int64), options.byte_order, resolution)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.codec import Description, FieldCodec, NumberCodec, Scope, Structures, described_number
-from tsmodel.types.column_facet import distinct_stored, each_distinct, is_text, native
+from tsmodel.types.column_facet import is_text, native, stored_texts
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, int_of
@@ -113,8 +113,7 @@ class _MemberCodec(NumberCodec, msgspec.Struct, frozen=True):
     def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
         """See `FixedCodec.from_arrow`: also accepts names."""
         if is_text(pa, array.type) or pa.types.is_dictionary(array.type):
-            nothing = np.zeros(len(array), self.stored)
-            return each_distinct(pa, array, lambda texts, places: distinct_stored(self, texts, places), nothing)
+            return stored_texts(pa, array, self)
         return super().from_arrow(pa, array)
 
 
@@ -362,7 +361,6 @@ class Enumerated(FieldType[E]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> EnumCodec:
-        """See `FieldType.codec`."""
         if not (isinstance(argument, type) and issubclass(argument, Enum)):
             raise ValueError("write Enumerated[State] with an Enum")
         if issubclass(argument, Flag):
@@ -385,7 +383,6 @@ class Flags(FieldType[F]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec:
-        """See `FieldType.codec`."""
         if not (isinstance(argument, type) and issubclass(argument, Flag)):
             raise ValueError("write Flags[Alarm] with a Flag or IntFlag")
         storage = options.storage(_smallest(argument))

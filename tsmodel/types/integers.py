@@ -17,9 +17,8 @@ import numpy as np
 
 from tsmodel.types.codec import FieldCodec
 from tsmodel.types.declaring import IntField
-from tsmodel.types.field_faults import FieldFault
-from tsmodel.types.numbers import ScalarCodec, ScalarType, integral, real
-from tsmodel.types.scalars import SCALARS, int_within, shown
+from tsmodel.types.numbers import ScalarCodec, ScalarType, whole_operand
+from tsmodel.types.scalars import SCALARS, int_within
 from tsmodel.types.text_facet import Conversion, Spelling
 
 INTEGER: Final = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
@@ -96,10 +95,7 @@ class IntCodec(ScalarCodec, frozen=True):
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: any exact number, or an infinite float."""
-        number = real(value)
-        if number is None:
-            raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__})")
-        return integral(number, value)
+        return whole_operand(value)
 
     @property
     def message_type(self) -> Any:

@@ -254,7 +254,6 @@ class Nested(FieldType[S]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NestedCodec | VariableNestedCodec:
-        """See `FieldType.codec`."""
         schema = getattr(argument, SCHEMA, None)
         if schema is None or schema.has_key or schema.abstract:
             raise ValueError("write Nested[Phase] with class Phase(TSStruct)")

@@ -191,7 +191,6 @@ class SentinelCodec(_OptionalCodec, WrappingCodec, msgspec.Struct, frozen=True):
 
     @property
     def may_be_faulty(self) -> bool:
-        """See `FixedCodec.may_be_faulty`."""
         return self.item.may_be_faulty
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
@@ -342,7 +341,6 @@ class Nullable(FieldType[T | None]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NullableCodec | SentinelCodec:
-        """See `FieldType.codec`."""
         sentinel = options.take("null", _ABSENT)
         item = item_of(options, "Nullable[float]", "Float32")
         if sentinel is not _ABSENT:

@@ -33,13 +33,13 @@ __all__ = [
     "Real",
     "ScalarCodec",
     "ScalarType",
-    "integral",
     "neighbours",
     "point",
     "real",
     "rounded",
     "shortest",
     "shortest_of",
+    "whole_operand",
 ]
 
 
@@ -107,8 +107,15 @@ def _above(first: Any, second: Any) -> bool:
     return bool(first > second)
 
 
-def integral(number: Real, value: object) -> Real:
-    """Checks a constant for comparison with integers."""
+def whole_operand(value: object, remedy: str = "") -> Real:
+    """Converts a constant for comparison with whole numbers: exact numbers, and floats other than NaN.
+
+    Raises:
+        FieldFault: if it is not such a number; `remedy` ends the message.
+    """
+    number = real(value)
+    if number is None:
+        raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}){remedy}")
     if isinstance(number, float) and math.isnan(number):
         raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}): integers are never NaN")
     return number
@@ -190,11 +197,7 @@ def point(text: str) -> str:
 
 
 class ScalarCodec(NumberCodec, msgspec.Struct, frozen=True):
-    """Stores a number or bool unchanged.
-
-    Attributes:
-        scalar: type of the number.
-    """
+    """Stores a number or bool unchanged."""
 
     is_plain = True
     ordered: ClassVar[bool] = True
@@ -214,9 +217,6 @@ class ScalarCodec(NumberCodec, msgspec.Struct, frozen=True):
     @property
     def accepts(self) -> str:
         return self.scalar.accepts
-
-    def allowed(self) -> str:
-        return self.accepts
 
     @property
     def zero(self) -> object:
@@ -252,5 +252,4 @@ class ScalarType(FieldType[T]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> ScalarCodec:
-        """See `FieldType.codec`."""
         return cls.stored_by(cls.scalar, options.byte_order)

@@ -24,11 +24,11 @@ import numpy.typing as npt
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import EPOCH, EPOCH_UNIX_NS, as_python, to_iso, to_ns
 from tsmodel.types.codec import Description, FieldCodec, NumberCodec, Scope, described_number
-from tsmodel.types.column_facet import of_objects, rescaled, times_given, times_of
+from tsmodel.types.column_facet import check_times, native, of_objects, rescaled, times_given
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.integers import INTEGER, Int64
-from tsmodel.types.numbers import ScalarCodec, ScalarType, integral, real
+from tsmodel.types.numbers import ScalarCodec, ScalarType, real
 from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
@@ -181,7 +181,10 @@ class Temporal(NumberCodec):
         return super().arrow_shift(pa, kind)
 
     def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
-        return times_of(pa, name, self.arrow_type(pa), column, self.arrow_epoch)
+        kind, values = self.arrow_type(pa), native(column)
+        check_times(name, kind, values, self.arrow_epoch)
+        width = np.int32 if pa.types.is_date32(kind) else np.int64
+        return pa.array(values.astype(width) + width(self.arrow_epoch)).view(kind)
 
     @property
     def counts(self) -> str:
@@ -189,11 +192,7 @@ class Temporal(NumberCodec):
 
 
 class TimeCodec(Temporal, msgspec.Struct, frozen=True):
-    """Base class of codecs that store times as an integer count of a unit.
-
-    Attributes:
-        storage: the integer.
-    """
+    """Base class of codecs that store times as an integer count of a unit."""
 
     storage: Scalar
     byte_order: ByteOrder = "little"
@@ -236,10 +235,14 @@ def ns_of(conversion: Conversion, data: Any) -> int:
         return int(data)
     elif not isinstance(data, (dt.datetime, np.datetime64)):
         raise conversion.refused(data)
+    return _ns(data)
+
+
+def _ns(time: str | dt.datetime | np.datetime64) -> int:
     try:
-        return to_ns(data)
+        return to_ns(time)
     except TimestampError as error:
-        raise FieldFault(str(error)) from None
+        raise FieldFault(str(error)) from error
 
 
 class TimeConversion(Conversion):
@@ -335,17 +338,14 @@ class TimestampCodec(Temporal, ScalarCodec, frozen=True):
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: any time, as ns since 2001."""
         if isinstance(value, _TIMES):
-            try:
-                return to_ns(value)
-            except TimestampError as error:
-                raise FieldFault(str(error)) from error
+            return _ns(value)
         number = real(value)
         if not isinstance(number, int):
             raise FieldFault(
                 f"cannot be compared with {shown(value)} ({type(value).__name__}); give ns since 2001, an aware datetime, "
                 "ISO 8601 text or a numpy.datetime64"
             )
-        return integral(number, value)
+        return number
 
     @property
     def show(self) -> Callable[[Any], str]:
@@ -365,10 +365,7 @@ class TimestampCodec(Temporal, ScalarCodec, frozen=True):
 
     def written(self, value: Any) -> bytes:
         if isinstance(value, _TIMES) and not getattr(value, "nanosecond", 0):
-            try:
-                return self.write(to_ns(value))
-            except TimestampError as error:
-                raise FieldFault(str(error)) from error
+            return self.write(_ns(value))
         return super().written(value)
 
     def arrow_value(self, value: Any) -> Any:
@@ -383,11 +380,7 @@ class Timestamp(ScalarType[int]):
 
 
 class ResolutionCodec(TimeCodec, frozen=True):
-    """Base class of codecs with a choice of units.
-
-    Attributes:
-        resolution: the unit.
-    """
+    """Base class of codecs with a choice of units."""
 
     resolution: Resolution = "ns"
     name: ClassVar[str]
@@ -477,14 +470,10 @@ class UnixTime(FieldType[int]):
     """
 
     takes = ("resolution", "storage", "byte_order")
-    examples = (
-        'UnixTime = field(resolution="ms")',
-        "UnixTime = field(storage=UInt32)",
-    )
+    examples = ('UnixTime = field(resolution="ms")', "UnixTime = field(storage=UInt32)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> UnixTimeCodec:
-        """See `FieldType.codec`."""
         resolution = resolution_of(options, "s")
         return UnixTimeCodec(options.storage(Int64), options.byte_order, resolution)
 
@@ -549,11 +538,7 @@ class DateTimeConversion(Conversion):
     def load(self, data: Any) -> Any:
         if isinstance(data, dt.datetime):
             return self.held(data)
-        return self._at(ns_of(self, data))
-
-    def _at(self, ns: int) -> Any:
-        value = self.codec.load(ns)
-        return self.held(value)
+        return self.held(self.codec.load(ns_of(self, data)))
 
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
         if texts and len(texts[0]) > 10 and texts[0][4] == "-":
@@ -587,7 +572,6 @@ class DateTime(FieldType[dt.datetime]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DateTimeCodec:
-        """See `FieldType.codec`."""
         return DateTimeCodec(SCALARS["Int64"], options.byte_order)
 
 
@@ -669,5 +653,4 @@ class Date(FieldType[dt.date]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DateCodec:
-        """See `FieldType.codec`."""
         return DateCodec(SCALARS["Int32"], options.byte_order)

@@ -74,5 +74,4 @@ class Uuid(FieldType[uuid.UUID]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> UuidCodec:
-        """See `FieldType.codec`."""
         return UuidCodec()
