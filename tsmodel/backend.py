@@ -31,12 +31,10 @@ from tsmodel.wire.chunk import Batch, Chunk
 from tsmodel.wire.stored import Unstored
 
 if TYPE_CHECKING:
-    from tsmodel.io.runners import AsyncScan
+    from tsmodel.io.effects import Work
 
 __all__ = [
     "AcqInterval",
-    "AsyncBackend",
-    "AsyncRemover",
     "Backend",
     "Batch",
     "Predicate",
@@ -48,6 +46,7 @@ __all__ = [
     "Remover",
     "Scan",
     "ScanBudget",
+    "Served",
     "Sharded",
 ]
 
@@ -268,28 +267,22 @@ class Backend(Protocol):
         ...
 
 
-class AsyncBackend(Protocol):
-    """A `Backend` whose methods are awaited."""
+@runtime_checkable
+class Served(Protocol):
+    """A backend whose requests are also work, which an asynchronous runner can carry out without threads."""
 
-    @property
-    def scan_budget(self) -> ScanBudget: ...
-
-    def scan(self, box: KeyRange) -> AsyncScan:
-        """See `Backend.scan`."""
+    def scanning(self, box: KeyRange) -> Work[int]:
+        """Emits the chunks of a key range; the result is its acq. See `Backend.scan`."""
         ...
 
-    async def append(
+    def appending(
         self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
-    ) -> AcqInterval:
+    ) -> Work[AcqInterval]:
         """See `Backend.append`."""
         ...
 
-    async def last_acq(self, box: KeyRange) -> int:
+    def asking(self, box: KeyRange) -> Work[int]:
         """See `Backend.last_acq`."""
-        ...
-
-    async def close(self) -> None:
-        """See `Backend.close`."""
         ...
 
 
@@ -344,40 +337,6 @@ class Remover(Protocol):
 
 
 @runtime_checkable
-class AsyncRemover(Protocol):
-    """A `Remover` whose methods are awaited."""
-
-    async def remove(
-        self,
-        boxes: Sequence[KeyRange],
-        predicate: Predicate | None = None,
-        *,
-        kind: RemovalKind = "delete",
-        what: str = "",
-        note: str | None = None,
-        dry_run: bool = False,
-    ) -> int:
-        """See `Remover.remove`."""
-        ...
-
-    async def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
-        """See `Remover.undo`."""
-        ...
-
-    async def annotate(self, puts: Sequence[PutId], note: str) -> None:
-        """See `Remover.annotate`."""
-        ...
-
-    async def puts(self) -> list[PutInfo]:
-        """See `Remover.puts`."""
-        ...
-
-    async def removals(self, since: int = 0) -> list[Removal]:
-        """See `Remover.removals`."""
-        ...
-
-
-@runtime_checkable
 class Sharded(Protocol):
     """A backend with shards: several stores, each of which keeps all records of some cids. A put is atomic on each shard.
     Shards are numbered from 0."""
@@ -414,11 +373,11 @@ class Sharded(Protocol):
 
 
 def __getattr__(name: str) -> Any:
-    """Earlier names: `Spare`, and `AsyncScan`, which moved to `tsmodel.io.runners`."""
+    """Earlier names: `Spare`, and `AsyncScan`, which moved to `tsmodel.io.fetching`."""
     if name == "Spare":
         return ScanBudget
     if name == "AsyncScan":
-        from tsmodel.io.runners import AsyncScan
+        from tsmodel.io.fetching import AsyncScan
 
         return AsyncScan
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,13 +5,13 @@ Rules kept here:
 * One root, `TSModelError`, and a family for each kind of failure, so you can catch as widely as you need.
 * *Local* protocol errors mean that this side violated the protocol; *remote* ones that the peer did.
 * Data that a program may act on (record number, field, key, status, offset) are attributes, not only text.
-* Every error can be pickled: its data are keyword arguments with defaults, so the default reduction rebuilds it.
+* A class declares its data with defaults. They are passed as keywords, and every error can be pickled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from tsmodel.backend import Removal
@@ -61,7 +61,19 @@ __all__ = [
 
 
 class TSModelError(Exception):
-    """Root of all errors raised by tsmodel."""
+    """Root of all errors raised by tsmodel.
+
+    Args:
+        message: what was wrong, where, and what to do.
+        data: values of the attributes that the class declares.
+    """
+
+    def __init__(self, message: str = "", **data: Any) -> None:
+        super().__init__(message)
+        for name, value in data.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no attribute {name!r}")
+            setattr(self, name, value)
 
 
 class SchemaError(TSModelError, TypeError):
@@ -72,10 +84,8 @@ class SchemaError(TSModelError, TypeError):
         field: name of the field at fault, or None.
     """
 
-    def __init__(self, message: str, *, model: str | None = None, field: str | None = None) -> None:
-        super().__init__(message)
-        self.model = model
-        self.field = field
+    model: str | None = None
+    field: str | None = None
 
 
 class UnavailableError(SchemaError, AttributeError):
@@ -93,9 +103,7 @@ class KeyRangeError(TSModelError, ValueError):
         field: name of the invalid key component, or None.
     """
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
-        self.field = field
+    field: str | None = None
 
 
 class QueryError(TSModelError):
@@ -131,11 +139,9 @@ class EncodeError(TSModelError, ValueError):
         value: the invalid value.
     """
 
-    def __init__(self, message: str, *, record: int | None = None, field: str | None = None, value: object = None) -> None:
-        super().__init__(message)
-        self.record = record
-        self.field = field
-        self.value = value
+    record: int | None = None
+    field: str | None = None
+    value: object = None
 
 
 class DecodeError(TSModelError, ValueError):
@@ -148,20 +154,10 @@ class DecodeError(TSModelError, ValueError):
         field: name of the invalid field, or None.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        key: Key | None = None,
-        payload: bytes = b"",
-        offset: int | None = None,
-        field: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.key = key
-        self.payload = payload
-        self.offset = offset
-        self.field = field
+    key: Key | None = None
+    payload: bytes = b""
+    offset: int | None = None
+    field: str | None = None
 
 
 class UpgradeError(DecodeError):
@@ -174,12 +170,8 @@ class UpgradeError(DecodeError):
         new: name of the newer version.
     """
 
-    def __init__(
-        self, message: str, *, key: Key | None = None, payload: bytes = b"", old: str | None = None, new: str | None = None
-    ) -> None:
-        super().__init__(message, key=key, payload=payload)
-        self.old = old
-        self.new = new
+    old: str | None = None
+    new: str | None = None
 
 
 class ConversionFault(NamedTuple):
@@ -215,18 +207,9 @@ class ConversionError(TSModelError, ValueError):
         record: the invalid data as they were given, if they are one record.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        faults: tuple[ConversionFault, ...] = (),
-        line: int | None = None,
-        record: object = None,
-    ) -> None:
-        super().__init__(message)
-        self.faults = faults
-        self.line = line
-        self.record = record
+    faults: tuple[ConversionFault, ...] = ()
+    line: int | None = None
+    record: object = None
 
 
 class WriteError(TSModelError):
@@ -242,22 +225,11 @@ class WriteError(TSModelError):
         unknown_numbers: the same for `unknown`.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        stored: int = 0,
-        not_stored: tuple[TSModel, ...] = (),
-        unknown: tuple[TSModel, ...] = (),
-        not_stored_numbers: Sequence[int] = (),
-        unknown_numbers: Sequence[int] = (),
-    ) -> None:
-        super().__init__(message)
-        self.stored = stored
-        self.not_stored = not_stored
-        self.unknown = unknown
-        self.not_stored_numbers = not_stored_numbers
-        self.unknown_numbers = unknown_numbers
+    stored: int = 0
+    not_stored: tuple[TSModel, ...] = ()
+    unknown: tuple[TSModel, ...] = ()
+    not_stored_numbers: Sequence[int] = ()
+    unknown_numbers: Sequence[int] = ()
 
 
 class CommitTimeoutError(TSModelError, TimeoutError):
@@ -268,10 +240,8 @@ class CommitTimeoutError(TSModelError, TimeoutError):
         wanted: the acq that it had to exceed, ns since 2001.
     """
 
-    def __init__(self, message: str, *, acq: int | None = None, wanted: int | None = None) -> None:
-        super().__init__(message)
-        self.acq = acq
-        self.wanted = wanted
+    acq: int | None = None
+    wanted: int | None = None
 
 
 class ProtocolError(TSModelError):
@@ -289,9 +259,7 @@ class RemoteProtocolError(ProtocolError):
         offset: byte offset in the peer's message, counted from its first byte, or None.
     """
 
-    def __init__(self, message: str, *, offset: int | None = None) -> None:
-        super().__init__(message)
-        self.offset = offset
+    offset: int | None = None
 
 
 class TruncatedError(RemoteProtocolError):
@@ -305,9 +273,7 @@ class ServerError(TSModelError):
         status: the status in the header of the response (negative; see `tsmodel.wire.Status`).
     """
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
+    status: int | None = None
 
 
 class TransportError(TSModelError, OSError):
@@ -325,10 +291,8 @@ class PoolTimeoutError(TransportError, TimeoutError):
         size: maximum number of connections.
     """
 
-    def __init__(self, message: str, *, busy: int | None = None, size: int | None = None) -> None:
-        super().__init__(message)
-        self.busy = busy
-        self.size = size
+    busy: int | None = None
+    size: int | None = None
 
 
 class UnsupportedError(TSModelError):
@@ -342,9 +306,7 @@ class StoreError(TSModelError):
         path: path of the store's file, or None for a store in memory.
     """
 
-    def __init__(self, message: str, *, path: str | None = None) -> None:
-        super().__init__(message)
-        self.path = path
+    path: str | None = None
 
 
 class StoreFormatError(StoreError):
@@ -371,10 +333,8 @@ class SpoolFullError(StoreError):
         most: maximum size of the spool in bytes.
     """
 
-    def __init__(self, message: str, *, path: str | None = None, size: int | None = None, most: int | None = None) -> None:
-        super().__init__(message, path=path)
-        self.size = size
-        self.most = most
+    size: int | None = None
+    most: int | None = None
 
 
 class StoreUnreachableError(StoreError, TransportError):
@@ -393,9 +353,7 @@ class MissingLibraryError(TSModelError, ImportError):
         library: the library's name.
     """
 
-    def __init__(self, message: str, *, library: str | None = None) -> None:
-        super().__init__(message)
-        self.library = library
+    library: str | None = None
 
 
 class RemovedWarning(UserWarning):

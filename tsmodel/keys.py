@@ -203,10 +203,12 @@ class KeyRange(msgspec.Struct, frozen=True):
         1000
         """
         low, high = {}, {}
-        for name, (least, end) in intervals.items():
+        for name, interval in intervals.items():
             if name not in LIMITS:
                 raise KeyRangeError(f"{name!r} is not a key component ({', '.join(KEY_FIELDS)})", field=name)
-            low[name], high[name] = least, end
+            if not isinstance(interval, (tuple, list)) or len(interval) != 2:
+                raise KeyRangeError(f"{name} takes a half-open interval, (least, end), not {interval!r}", field=name)
+            low[name], high[name] = interval
         return cls(msgspec.structs.replace(Key.min(), **low), msgspec.structs.replace(Key.max(), **high))
 
     @property

@@ -1,12 +1,12 @@
-"""Every Python block and every console session of the README and the docs runs, and prints what it is said to print.
+"""Runs every Python block and console session of the README and the docs, and compares what they print.
 
-Blocks of one page share a namespace and run in their order, in an empty directory beside `examples`, and close what they
-open. A fence `python no-run` is only compiled. A fence `text output` behind a block is what that block prints; `...` stands
-for anything.
+The blocks of a page share a namespace and run in order, in an empty directory beside `examples`. They close what they
+open. A fence `python no-run` is only compiled. A fence `text output` directly after a block is the output of that block;
+`...` stands for anything.
 
-In a fence `console`, lines that begin with `$ ` are commands. What is shown below a command is what it prints, errors
-included; where nothing is shown, anything may be printed. Commands succeed, unless `$ echo $?` follows.
-A fence `sh` is not run: it takes a network, a terminal, or another machine.
+In a fence `console`, lines that begin with `$ ` are commands. The lines below a command are its output, errors included;
+if there are none, the output may be anything. Commands succeed, unless `$ echo $?` follows.
+A fence `sh` is not run: it needs a network, a terminal, or another machine.
 """
 
 from __future__ import annotations
@@ -37,11 +37,17 @@ class Block(NamedTuple):
     info: str
     line: int
     body: str
+    prose: str
+    """Text between the previous block and this one."""
 
 
 def blocks(page: Path) -> list[Block]:
-    text = page.read_text()
-    return [Block(m["info"].strip(), text.count("\n", 0, m.start("body")), m["body"]) for m in FENCE.finditer(text)]
+    text, found, end = page.read_text(), [], 0
+    for m in FENCE.finditer(text):
+        line = text.count("\n", 0, m.start("body"))
+        found.append(Block(m["info"].strip(), line, m["body"], text[end : m.start()].strip()))
+        end = m.end()
+    return found
 
 
 def test_the_readme_has_snippets() -> None:
@@ -73,10 +79,11 @@ def test_snippets(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 exec(code, module.__dict__)
             printed = out.getvalue()
         elif block.info == "text output":
+            assert not block.prose, f"{where}: output must directly follow its block"
             assert_prints(block.body, printed, where)
         elif block.info == "console":
             run_console(block.body, where)
-    # What a page leaves open warns here, and not in whichever test the collector next runs in.
+    # Resources that a page leaves open must warn here, not in a later test.
     vars(module).clear()
     for name in set(sys.modules) - known:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):

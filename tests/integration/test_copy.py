@@ -14,7 +14,6 @@ from support.sessions import OPENERS
 
 from tsmodel import Int32, Key, KeyRange, Text, TSModel, connect
 from tsmodel.errors import CheckpointError, QueryError, SessionError, StoreError
-from tsmodel.io.threads import ThreadedStore
 from tsmodel.server import serve_in_thread
 from tsmodel.store import EmbeddedStore
 
@@ -123,42 +122,30 @@ def test_a_query_is_copied(made: Made, kind: str, tmp_path: Path) -> None:
         assert content(target) == wanted
 
 
-@pytest.mark.parametrize("store", [EmbeddedStore, ThreadedStore])
+@pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("answered", [True, False])
 def test_going_on_after_a_failure(
-    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: Any, answered: bool
+    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, answered: bool
 ) -> None:
     """A put fails before it is stored, or is stored and its answer lost: going on copies the rest, and nothing twice."""
     monkeypatch.setattr("tsmodel.session.copying.WINDOW_BYTES", 20_000)
-    opener = OPENERS["sync" if store is EmbeddedStore else "async"]
+    opener = OPENERS[kind]
     one, other = made("file"), made("file")
     with connect(one) as source:
         rows = stored(source)
     numbers = count()
-    plain = store.append
+    plain = EmbeddedStore.append
 
-    if store is EmbeddedStore:
+    def failing(self: EmbeddedStore, batches: Any, **options: Any) -> Any:
+        fails = next(numbers) % 3 == 0
+        if fails and answered:
+            raise StoreError("the disk is full")
+        result = plain(self, batches, **options)
+        if fails:
+            raise StoreError("the answer was lost")
+        return result
 
-        def failing(self: Any, batches: Any, **options: Any) -> Any:
-            fails = next(numbers) % 3 == 0
-            if fails and answered:
-                raise StoreError("the disk is full")
-            result = plain(self, batches, **options)
-            if fails:
-                raise StoreError("the answer was lost")
-            return result
-    else:
-
-        async def failing(self: Any, batches: Any, **options: Any) -> Any:
-            fails = next(numbers) % 3 == 0
-            if fails and answered:
-                raise StoreError("the disk is full")
-            result = await plain(self, batches, **options)
-            if fails:
-                raise StoreError("the answer was lost")
-            return result
-
-    monkeypatch.setattr(store, "append", failing)
+    monkeypatch.setattr(EmbeddedStore, "append", failing)
     failures = 0
     while True:
         with opener(one) as source, opener(other) as target:

@@ -21,11 +21,13 @@ from tsmodel import Int32, Session, TSModel, connect, connect_async
 from tsmodel.client.channel import Channel
 from tsmodel.client.payload_type import BytesPayloadType
 from tsmodel.client.record import Key
-from tsmodel.client.tstorage import AsyncTStorageBackend
+from tsmodel.client.tstorage import TStorageBackend
 from tsmodel.errors import SessionError
 from tsmodel.io.pool import Address, PoolOptions
+from tsmodel.io.runners import perform_async, stream_async
 from tsmodel.keys import KeyRange
 from tsmodel.server import serve_in_thread
+from tsmodel.wire.chunk import Chunk
 
 pytestmark = forks
 
@@ -92,19 +94,19 @@ def test_the_pool_of_a_child_knows_nothing_of_the_parents_leases(proxy: Proxy) -
 def test_an_asynchronous_backend_dials_anew(proxy: Proxy) -> None:
     options = PoolOptions(addresses=(Address(*proxy.address),), timeout=20)
 
-    async def count(backend: AsyncTStorageBackend) -> int:
-        async with backend.scan(KeyRange()) as scan:
-            return sum([len(chunk) async for chunk in scan])
+    async def count(backend: TStorageBackend) -> int:
+        chunks = stream_async(backend.scanning(KeyRange()), perform_async)
+        return sum([len(chunk) async for chunk in chunks if isinstance(chunk, Chunk)])
 
     async def check() -> None:
-        backend = AsyncTStorageBackend(options)
+        backend = TStorageBackend(options, reached=False)
         assert await count(backend) == 800
         with forked(lambda: asyncio.run(count(backend))) as answer:
             assert answer() == str(800)
         assert proxy.connections == 2
         assert await count(backend) == 800
         assert proxy.connections == 2
-        await backend.close()
+        backend.close()
 
     asyncio.run(check())
 

@@ -118,7 +118,7 @@ def test_one_value_out_of_place_stops_everything(
     objects = [Row(names, (*row[:4], -1, *row[4:])) for row in rows]
     at = data.draw(st.integers(0, len(rows) - 1))
     name = data.draw(st.sampled_from(names))
-    scalar = {**KEY_SCALARS, **{field.name: field.scalar for field in layout.fields}}[name]
+    scalar = {**KEY_SCALARS, **{field.name: field.codec.number for field in layout.fields}}[name]
     wrong: st.SearchStrategy[object] = st.none() | st.text()
     if scalar.limits:
         least, greatest = scalar.limits

@@ -34,7 +34,7 @@ from tsmodel import (
     field,
 )
 from tsmodel.errors import QueryError
-from tsmodel.query import aggregating, resample
+from tsmodel.query import resample
 from tsmodel.server import serve_in_thread
 
 
@@ -527,7 +527,7 @@ def test_faulty_meters() -> None:
 
 
 def test_estimated_quantiles_do_not_hold_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aggregating, "_SKETCH_MERGE_AT", 100)
+    monkeypatch.setattr(resample, "_MERGE_AT", 100)
     generator = np.random.default_rng(7)
     values = np.concatenate([generator.lognormal(0, 5, 4000), -generator.lognormal(0, 5, 4000), [0.0, math.inf, -math.inf]])
     with connect("memory:") as session:

@@ -20,7 +20,7 @@ class Proxy(Faults):
 
     @property
     def address(self) -> tuple[str, int]:
-        """The proxy's port."""
+        """The proxy's host and port."""
         return self.host, self.port
 
     @property

@@ -21,7 +21,14 @@ DATA: dict[str, dict[str, object]] = {
     "KeyRangeError": {"field": "cid"},
     "EncodeError": {"record": 3, "field": "volts", "value": "x"},
     "DecodeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "offset": 1, "field": "volts"},
-    "UpgradeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "old": "ReadingV1", "new": "ReadingV2"},
+    "UpgradeError": {
+        "key": Key(1, 2, 3, 4, 5),
+        "payload": b"abc",
+        "offset": None,
+        "field": None,
+        "old": "ReadingV1",
+        "new": "ReadingV2",
+    },
     "ConversionError": {
         "faults": (ConversionFault("is no int", "mid", "x", 3, "Meter"),),
         "line": 3,
@@ -69,9 +76,10 @@ def test_every_error_of_the_module_is_listed() -> None:
 
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
 def test_the_data_of_every_error_are_tried_here(kind: type[TSModelError]) -> None:
-    init = kind.__init__
-    named = set(inspect.getfullargspec(init).kwonlyargs) if inspect.isfunction(init) else set()
-    assert named == set(DATA.get(kind.__name__, {}))
+    declared = {name for each in kind.__mro__ if issubclass(each, TSModelError) for name in inspect.get_annotations(each)}
+    assert declared == set(DATA.get(kind.__name__, {}))
+    with pytest.raises(TypeError, match=f"^{kind.__name__} has no attribute 'colour'$"):
+        kind("message", colour="red")
 
 
 def test_data_may_be_left_out() -> None:

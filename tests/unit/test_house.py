@@ -49,13 +49,10 @@ DRIVERS = {
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
-    "client/tstorage.py",
     "client/channel_async.py",
     "query/following.py",
-    "query/executor.py",
     "query/query.py",
     "session/forwarding.py",
-    "session/connecting.py",
     "session/session_async.py",
 }
 """Modules outside of `io` that await: shells over work, and what has not become one yet."""

@@ -152,6 +152,13 @@ def test_an_unknown_component() -> None:
         KeyRange.of(cip=(1, 2))
 
 
+@pytest.mark.parametrize("interval", ["abc", 5, (1, 2, 3), None])
+def test_what_is_no_interval(interval: object) -> None:
+    with pytest.raises(KeyRangeError, match=r"^cid takes a half-open interval, \(least, end\), not ") as caught:
+        KeyRange.of(cid=interval)  # type: ignore[arg-type]
+    assert caught.value.field == "cid"
+
+
 def test_a_range_is_a_box_and_not_lexicographic() -> None:
     box = KeyRange(Key(1, 10, 0, 0, 0), Key(3, 20, 9, 9, 9))
     assert Key(2, 15, 1, 1, 1) in box

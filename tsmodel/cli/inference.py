@@ -41,6 +41,7 @@ _INT: Final = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
 _FLOAT: Final = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _NOT_FINITE: Final = re.compile(r"\s*[+-]?(?:nan|inf|infinity)\s*", re.IGNORECASE)
 _GROUPED: Final = re.compile(r"\s*[+-]?\d{1,3}(?:[., ']\d{3})+(?:[.,]\d+)?\s*", re.ASCII)
+_GROUP: Final = re.compile(r"\s*[+-]?[1-9]\d{0,2}[.,]\d{3}\s*", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _ISO: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(Z|[+-]\d{2}(?::?\d{2})?)?)?", re.ASCII
@@ -193,6 +194,10 @@ class _Inference:
         self._columns = {
             name: _Column(name, [row[at] for row in self._data], given.decimal) for at, name in enumerate(self._names)
         }
+        if given.decimal is None:
+            has_commas = any(column.mark == "," for column in self._columns.values())
+            for column in self._columns.values():
+                column.doubt_groups("," if delimiter == "," else "." if has_commas else None)
         for name in [*given.columns, *([given.time] if given.time else [])]:
             if name not in self._columns:
                 raise UsageError(f"{file} has no column {name!r}; it has {', '.join(self._names)}")
@@ -415,6 +420,17 @@ class _Column:
             return "text"
         self.clock = _first_format(self._values, _TIMES_OF_DAY)
         return "text"
+
+    def doubt_groups(self, mark: str | None) -> None:
+        """Makes numbers text whose `mark` may just as well group digits: `1,234` in a file with commas between cells."""
+        marked = [value for value in self._values if self.kind == "float" and self.mark == mark and mark in value]
+        if marked and all(_GROUP.fullmatch(value) for value in marked):
+            self.kind, self.mark = "text", "."
+            remedy = f"give --decimal {mark}" if mark == "," else "write Float64 in the saved model and use that"
+            self.note = (
+                f"has numbers such as {marked[0].strip()}, whose {mark!r} may group digits, so it is text; "
+                f"if it is the decimal point, {remedy}"
+            )
 
     def _are(self, is_such: Callable[[str], bool]) -> bool:
         """Whether all values match, except for a few. These are then no longer values, and `note` names them: a single one

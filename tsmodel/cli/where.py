@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import datetime as dt
 from collections.abc import Callable
+from decimal import Decimal
 from difflib import get_close_matches
 from functools import reduce
 from operator import and_, eq, ge, gt, le, lt, ne, or_
@@ -62,7 +63,7 @@ def condition(text: str, model: Any, zone: dt.tzinfo) -> Expression:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
-        return _Reader(text, model, zone).read(tree.body)
+        return _Reader(text.strip(), model, zone).read(tree.body)
     except SyntaxError as error:
         hint = "; `=` is written ==" if "==" in str(error.msg) or _has_single(text) else ""
         raise UsageError(f"--where {text!r} cannot be read{hint}; {_EXAMPLE}") from None
@@ -136,6 +137,8 @@ class _Reader:
 
     def _constant(self, column: Any, node: ast.expr) -> Any:
         value = self._value(node)
+        if isinstance(value, float) and column.info.codec.present.digits is not None:
+            return self._decimal(node)
         if not isinstance(value, str):
             return value
         conversion = self._structure.by_name[column.name].conversion
@@ -147,6 +150,14 @@ class _Reader:
             raise UsageError(f"--where {self._text!r}: {column.name}: {error.faults[0].why}") from None
         except FieldFault as fault:
             raise UsageError(f"--where {self._text!r}: {column.name}: {fault.why}") from None
+
+    def _decimal(self, node: ast.expr) -> Any:
+        """A number by its digits: a float would lose some of them."""
+        if isinstance(node, ast.UnaryOp):
+            number = self._decimal(node.operand)
+            return -number if isinstance(node.op, ast.USub) else number
+        digits = ast.get_source_segment(self._text, node) if isinstance(node, ast.Constant) else None
+        return Decimal(digits) if digits is not None else self._value(node)
 
     def _value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and isinstance(node.value, (int, float, str, bool, bytes, type(None))):

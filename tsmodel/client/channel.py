@@ -20,6 +20,7 @@ from tsmodel.client.channel_base import RECV_BUFFER_SIZE, ChannelBase
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet
+from tsmodel.io.effects import Work
 from tsmodel.io.runners import items, perform, run, stream
 from tsmodel.wire.client_role import MAX_BATCH_SIZE
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -64,15 +66,15 @@ class Channel(ChannelBase[T]):
 
     def connect(self) -> Response:
         """Connects, or reconnects. On failure the response carries the `error`."""
-        return run(self._connected(), perform)
+        return self._run(self._connected())
 
     def close(self) -> Response:
         """Disconnects; later calls return DISCONNECTED. Returns ERROR if the channel is not connected."""
-        return self._closed()
+        return self._run(self._disconnected())
 
     def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = RECV_BUFFER_SIZE) -> ResponseGet[T]:
         """Returns all records of the half-open box between two keys."""
-        return run(self._got(key_min, key_max, recv_buffer_size), perform)
+        return self._run(self._got(key_min, key_max, recv_buffer_size))
 
     def get_stream(
         self,
@@ -104,15 +106,15 @@ class Channel(ChannelBase[T]):
                 are counted in `skipped`. Otherwise the first such record makes the response BAD_REQUEST, and nothing is
                 sent.
         """
-        return run(self._stored(data, max_batch_size, skip_invalid, with_acq=False), perform)
+        return self._run(self._stored(data, max_batch_size, skip_invalid, with_acq=False))
 
     def puta(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
         """Stores records with the acq of their keys; otherwise like `put`."""
-        return run(self._stored(data, max_batch_size, skip_invalid, with_acq=True), perform)
+        return self._run(self._stored(data, max_batch_size, skip_invalid, with_acq=True))
 
     def get_acq(self, key_min: Key, key_max: Key) -> ResponseAcq:
         """Returns the last full-commit acq of the half-open box between two keys."""
-        return run(self._acq(key_min, key_max), perform)
+        return self._run(self._acq(key_min, key_max))
 
     def __enter__(self) -> Self:
         response = self.connect()
@@ -122,3 +124,6 @@ class Channel(ChannelBase[T]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _run(self, work: Work[R]) -> R:
+        return run(work, perform)

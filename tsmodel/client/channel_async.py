@@ -6,41 +6,34 @@ It keeps the rules of `channel`. A call that is interrupted, for example by canc
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self
 
+from tsmodel.client.channel import Channel
 from tsmodel.client.channel_base import RECV_BUFFER_SIZE, ChannelBase
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
-from tsmodel.client.response import Response, ResponseAcq, ResponseGet
-from tsmodel.io.runners import items_async, perform_async, run_async, stream_async
-from tsmodel.wire.client_role import MAX_BATCH_SIZE
+from tsmodel.client.response import ResponseAcq, ResponseGet
+from tsmodel.io.effects import Work
+from tsmodel.io.runners import awaited, items_async, perform_async, run_async, stream_async
 
 if TYPE_CHECKING:
     import ssl
 
 __all__ = ["AsyncChannel"]
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
 class AsyncChannel(ChannelBase[T]):
     """A connection to a TStorage server, for records of one payload type. Used by one task at a time.
 
-    A forked process inherits no connection: call `connect` there.
-
-    Args:
-        host: name or address of the server.
-        port: its port.
-        payload_type: converts values to bytes and back.
-        timeout: seconds that connecting and each wait for bytes may take; None for no limit. Keyword-only.
-        memory_limit: most bytes of records, including their size fields, that `get` and `get_iter` accept, and that a
-            batch of `get_stream` holds; None for no limit.
-        ssl_context: for TLS; None for plain TCP.
+    The arguments are those of `Channel`, except that `timeout` is keyword-only: the official client has none here.
 
     Example::
 
@@ -60,17 +53,15 @@ class AsyncChannel(ChannelBase[T]):
     ) -> None:
         super().__init__(host, port, payload_type, timeout, memory_limit, ssl_context)
 
-    async def connect(self) -> Response:
-        """Connects, or reconnects. On failure the response carries the `error`."""
-        return await run_async(self._connected(), perform_async)
-
-    async def close(self) -> Response:
-        """Disconnects; later calls return DISCONNECTED. Returns ERROR if the channel is not connected."""
-        return self._closed()
+    connect = awaited(Channel.connect)
+    close = awaited(Channel.close)
+    put = awaited(Channel.put)
+    puta = awaited(Channel.puta)
+    get_acq = awaited(Channel.get_acq)
 
     async def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = RECV_BUFFER_SIZE) -> ResponseGet[T]:
         """Returns all records of the half-open box between two keys."""
-        return await run_async(self._got(key_min, key_max, recv_buffer_size), perform_async)
+        return await self._run(self._got(key_min, key_max, recv_buffer_size))
 
     async def get_stream(
         self,
@@ -97,18 +88,6 @@ class AsyncChannel(ChannelBase[T]):
         """Yields the records of the box one by one, and finally a ResponseAcq with the outcome."""
         return items_async(stream_async(self._iterated(key_min, key_max, recv_buffer_size), perform_async))
 
-    async def put(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
-        """Stores records; the server assigns their acq. For the arguments see `Channel.put`."""
-        return await run_async(self._stored(data, max_batch_size, skip_invalid, with_acq=False), perform_async)
-
-    async def puta(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
-        """Stores records with the acq of their keys; otherwise like `put`."""
-        return await run_async(self._stored(data, max_batch_size, skip_invalid, with_acq=True), perform_async)
-
-    async def get_acq(self, key_min: Key, key_max: Key) -> ResponseAcq:
-        """Returns the last full-commit acq of the half-open box between two keys."""
-        return await run_async(self._acq(key_min, key_max), perform_async)
-
     async def __aenter__(self) -> Self:
         response = await self.connect()
         if response.error is not None:
@@ -119,3 +98,6 @@ class AsyncChannel(ChannelBase[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _run(self, work: Work[R]) -> Awaitable[R]:
+        return run_async(work, perform_async)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import numpy as np
 
-from tsmodel.client.operations import get, get_acq, put
+from tsmodel.client.operations import exchange
 from tsmodel.client.payload_type import ChunkPayloadType, PayloadType, adapted
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
@@ -24,7 +24,15 @@ from tsmodel.io.connections import refusal_error
 from tsmodel.io.effects import Dial, Emit, Work
 from tsmodel.io.pool import Address, PoolOptions
 from tsmodel.wire.chunk import Chunk, joined
-from tsmodel.wire.client_role import GetEvent
+from tsmodel.wire.client_role import (
+    GetAcqAnswerReader,
+    GetAnswerReader,
+    GetEvent,
+    PutAnswerReader,
+    get_acq_request,
+    get_request,
+    put_request,
+)
 from tsmodel.wire.events import Refusal
 
 if TYPE_CHECKING:
@@ -65,10 +73,6 @@ def _failed_key(cause: Exception) -> Key | None:
     return key if isinstance(key, Key) else None
 
 
-class _GivenUpError(TSModelError):
-    """A GET has failed: stops reading its answer."""
-
-
 class GetOutcome(Generic[T]):
     """Turns the events of a GET into records, within the memory limit, and finally into a response.
 
@@ -97,11 +101,6 @@ class GetOutcome(Generic[T]):
         self._acq = -1
         self._collector = payload_type.collector()
 
-    @property
-    def failed(self) -> bool:
-        """Whether the GET has failed."""
-        return bool(self._failure)
-
     def read(self, connection: Any, key_min: Key, key_max: Key, buffer_size: int) -> Work[None]:
         """Sends the GET, and emits or collects the records of its answer in batches."""
         if self._batching is not None:
@@ -110,46 +109,19 @@ class GetOutcome(Generic[T]):
         if self._limit is not None:
             buffer_size, most = min(buffer_size, max(self._limit, 1)), self._limit
         try:
-            yield from get(key_min, key_max, buffer_size, most, self._taken).on(connection)
+            reader = GetAnswerReader(buffer_size, most)
+            yield from exchange(connection, get_request(key_min, key_max), reader, self._taken)
         except (TSModelError, MemoryError) as error:
             self.fail(error)
-        yield from self._handed(self._rest())
-
-    def _taken(self, event: GetEvent) -> Work[None]:
-        yield from self._handed(self._records(event) if isinstance(event, Chunk) else self._rest())
-        if isinstance(event, Refusal):
-            self.fail(event)
-        elif not isinstance(event, Chunk):
-            self._acq = event.acq
-        if self.failed:
-            raise _GivenUpError
-
-    def _handed(self, batches: Iterator[list[Any]]) -> Work[None]:
-        for batch in batches:
-            if self._collects:
-                self._collect(batch)
-            else:
-                yield Emit(self._payload_type.kept(batch))
-            if self.failed:
-                return
-
-    def _rest(self) -> Iterator[list[Any]]:
-        """The batch that was being filled when the GET ended, successfully or not."""
-        if self._batching is not None:
-            for chunk in self._batching.rest():
-                yield from self._read(chunk)
+        try:
+            yield from self._handed(self._rest())
+        except (TSModelError, MemoryError) as error:
+            self.fail(error)
 
     def fail(self, cause: Exception | Refusal | ResponseStatus) -> None:
         """Notes a failure. The first one counts."""
         if not self._failure:
             self._failure = {"status": cause} if isinstance(cause, ResponseStatus) else failure(cause)
-
-    def _collect(self, batch: list[Any]) -> None:
-        """Keeps a batch for the response. The GET fails if there is no memory for it."""
-        try:
-            self._collector.add(batch)
-        except MemoryError as error:
-            self.fail(error)
 
     def response(self) -> ResponseGet[T]:
         """The response, with the collected records."""
@@ -159,33 +131,42 @@ class GetOutcome(Generic[T]):
         """The response, without records."""
         return ResponseAcq(**(self._failure or {"acq": self._acq}))
 
-    def _records(self, chunk: Chunk) -> Iterator[list[Any]]:
-        if self._batching is None:
-            yield from self._read(self._within_limit(chunk))
+    def _taken(self, event: GetEvent) -> Work[None]:
+        if isinstance(event, Chunk):
+            yield from self._handed(self._within_limit(event) if self._batching is None else self._batching.add(event))
             return
-        try:
-            for batch in self._batching.add(chunk):
-                yield from self._read(batch)
-                if self.failed:
-                    return
-        except MemoryError as error:
-            self.fail(error)
+        yield from self._handed(self._rest())
+        if isinstance(event, Refusal):
+            self.fail(event)
+        else:
+            self._acq = event.acq
 
-    def _within_limit(self, chunk: Chunk) -> Chunk:
-        if self._left is not None and chunk.nbytes > self._left:
-            self.fail(MemoryError(f"more than the {self._limit} bytes of the memory limit arrived"))
-            ends = chunk.ends()
-            return chunk.take(slice(int(np.searchsorted(ends, self._left, side="right"))))
-        if self._left is not None:
-            self._left -= chunk.nbytes
-        return chunk
+    def _handed(self, chunks: Iterable[Chunk]) -> Work[None]:
+        """Emits or collects the records of chunks."""
+        for chunk in chunks:
+            for batch in self._payload_type.batches(chunk):
+                if self._collects:
+                    self._collector.add(batch)
+                else:
+                    yield Emit(self._payload_type.kept(batch))
 
-    def _read(self, chunk: Chunk) -> Iterator[list[Any]]:
-        try:
-            if len(chunk):
-                yield from self._payload_type.batches(chunk)
-        except DecodeError as error:
-            self.fail(error)
+    def _rest(self) -> Iterable[Chunk]:
+        """The batch that was being filled when the GET ended, successfully or not."""
+        return () if self._batching is None else self._batching.rest()
+
+    def _within_limit(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Yields the records within the memory limit.
+
+        Raises:
+            MemoryError: after them, if there are more.
+        """
+        if self._left is None or chunk.nbytes <= self._left:
+            self._left = None if self._left is None else self._left - chunk.nbytes
+            yield chunk
+            return
+        if fit := int(np.searchsorted(chunk.ends(), self._left, side="right")):
+            yield chunk.take(slice(fit))
+        raise MemoryError(f"more than the {self._limit} bytes of the memory limit arrived")
 
 
 class Batching:
@@ -285,7 +266,7 @@ class ChannelBase(Generic[T]):
         return self._connection is not None and self._connection.open
 
     def _connected(self) -> Work[Response]:
-        self._closed()
+        yield from self._disconnected()
         address = Address(self._host, self._port)
         options = PoolOptions(addresses=(address,), timeout=self._timeout, ssl_context=self._ssl_context)
         try:
@@ -294,8 +275,9 @@ class ChannelBase(Generic[T]):
             return Response(ResponseStatus.ERROR, error=error)
         return Response()
 
-    def _closed(self) -> Response:
-        """Disconnects; returns ERROR if there was no connection."""
+    def _disconnected(self) -> Work[Response]:
+        """Disconnects; the result is ERROR if there was no connection."""
+        yield from ()
         is_connected, connection, self._connection = self._is_connected, self._connection, None
         if not is_connected:
             return Response(ResponseStatus.ERROR)
@@ -330,8 +312,8 @@ class ChannelBase(Generic[T]):
             return Response(ResponseStatus.DISCONNECTED)
         try:
             encoded = adapted(self._payload_type).encode(data, with_acq=with_acq, skip_invalid=skip_invalid)
-            operation = put(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
-            answer = yield from operation.on(self._connection)
+            request = put_request(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
+            answer = yield from exchange(self._connection, request, PutAnswerReader())
         except TSModelError as error:
             return Response(**failure(error))
         if isinstance(answer, Refusal):
@@ -342,7 +324,7 @@ class ChannelBase(Generic[T]):
         if not self._is_connected:
             return ResponseAcq(ResponseStatus.DISCONNECTED)
         try:
-            answer = yield from get_acq(key_min, key_max).on(self._connection)
+            answer = yield from exchange(self._connection, get_acq_request(key_min, key_max), GetAcqAnswerReader())
         except TSModelError as error:
             return ResponseAcq(**failure(error))
         return ResponseAcq(**failure(answer)) if isinstance(answer, Refusal) else ResponseAcq(acq=answer.acq)

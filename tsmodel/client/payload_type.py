@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import repeat, starmap
 from operator import itemgetter
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -52,7 +52,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-T_contra = TypeVar("T_contra", contravariant=True)
 
 Array: TypeAlias = npt.NDArray[Any]
 Columns: TypeAlias = Mapping[str, Array]
@@ -63,14 +62,6 @@ _HEADER: Final = GET_FORM.header.itemsize
 
 _BLOCK: Final = 2**14
 """Records that are checked, and made, at a time."""
-
-
-class Serializer(Protocol[T_contra]):
-    """The part of a payload type that writing needs."""
-
-    def to_bytes(self, value: T_contra) -> bytes:
-        """The payload for a value."""
-        ...
 
 
 class Encoded(msgspec.Struct, frozen=True, eq=False):
@@ -87,81 +78,22 @@ class Encoded(msgspec.Struct, frozen=True, eq=False):
     skipped: int
 
 
-def encode_records(
-    data: Iterable[Record[T]], payload_type: Serializer[T], *, with_acq: bool, skip_invalid: bool = False
-) -> Encoded:
-    """Serializes all records of a put.
-
-    Raises:
-        EncodeError: for the first record whose key cannot be stored or whose value cannot be serialized, with its number,
-            unless such records are skipped.
-    """
-    pieces: dict[int, list[bytes]] = {}
-    skipped = number = 0
-    for number, record in enumerate(data, 1):
-        try:
-            piece = _encoded(record, payload_type, with_acq)
-        except Exception as error:
-            if skip_invalid:
-                skipped += 1
-                continue
-            raise EncodeError(f"record {number - 1}, {record!r}: {error}", record=number - 1, value=record) from error
-        pieces.setdefault(record.key.cid, []).append(piece)
-    return Encoded([_batch(cid, each) for cid, each in pieces.items()], number - skipped, skipped)
-
-
-def _encoded(record: Record[T], payload_type: Serializer[T], with_acq: bool) -> bytes:
-    key = record.key
-    _check(key, with_acq)
-    payload = payload_type.to_bytes(record.value)
-    if len(payload) > MAX_PAYLOAD:
-        raise ValueError(f"the payload has {len(payload)} bytes; at most {MAX_PAYLOAD} can be stored")
-    form = PUTA_FORM if with_acq else PUT_FORM
-    return b"".join((_SIZE.pack(form.least + len(payload)), key.to_bytes(with_cid=False, with_acq=with_acq), payload))
-
-
-def _check(key: Key, with_acq: bool) -> None:
-    if key.is_storable(with_acq=with_acq):
-        return
-    for name in KEY_FIELDS if with_acq else KEY_FIELDS[:-1]:
-        value, limits = getattr(key, name), LIMITS[name]
-        if not limits.least <= value < limits.bound:
-            raise ValueError(f"{name} is {value}; it must be {limits.least} to {limits.bound - 1}")
-
-
-def _batch(cid: int, pieces: list[bytes]) -> Batch:
-    sizes = set(map(len, pieces))
-    return Batch(cid, memoryview(b"".join(pieces)), len(pieces), sizes.pop() if len(sizes) == 1 else 0)
-
-
-class Collector(Protocol):
-    """Joins batches."""
-
-    def add(self, batch: Any) -> None:
-        """Adds a batch, which need not stay valid.
-
-        Raises:
-            MemoryError: if there is no memory for it. Earlier batches are kept.
-        """
-        ...
-
-    def result(self) -> Any:
-        """All batches as one."""
-        ...
-
-
-class ListCollector:
-    """Joins lists."""
+class Collector:
+    """Joins the batches of an answer."""
 
     def __init__(self) -> None:
         self._all: list[Any] = []
 
     def add(self, batch: list[Any]) -> None:
-        """Adds a list."""
+        """Adds a batch, which need not stay valid.
+
+        Raises:
+            MemoryError: if there is no memory for it. Earlier batches are kept.
+        """
         self._all += batch
 
     def result(self) -> list[Any]:
-        """All items."""
+        """All batches as one."""
         return self._all
 
 
@@ -206,7 +138,7 @@ class ChunkPayloadType(PayloadType[T]):
 
     def collector(self) -> Collector:
         """Joins batches to the data of a `get` response."""
-        return ListCollector()
+        return Collector()
 
     def kept(self, batch: list[Any]) -> list[Any]:
         """The batch, or a copy that does not depend on its chunk."""
@@ -216,9 +148,34 @@ class ChunkPayloadType(PayloadType[T]):
         """Encodes the argument of `put`.
 
         Raises:
-            EncodeError: for the first record that cannot be stored, with its number, unless such records are skipped.
+            EncodeError: for the first record whose key or value cannot be stored, with its number, unless such records are
+                skipped.
         """
-        return encode_records(data, self, with_acq=with_acq, skip_invalid=skip_invalid)
+        form = PUTA_FORM if with_acq else PUT_FORM
+        pieces: dict[int, list[bytes]] = {}
+        skipped = number = 0
+        for number, record in enumerate(data, 1):
+            try:
+                piece = self._encoded(record, form)
+            except Exception as error:
+                if skip_invalid:
+                    skipped += 1
+                    continue
+                raise EncodeError(f"record {number - 1}, {record!r}: {error}", record=number - 1, value=record) from error
+            pieces.setdefault(record.key.cid, []).append(piece)
+        return Encoded([_batch(cid, each) for cid, each in pieces.items()], number - skipped, skipped)
+
+    def _encoded(self, record: Record[T], form: RecordForm) -> bytes:
+        key = record.key
+        for name in ("cid", *form.key_fields):
+            value, limits = getattr(key, name), LIMITS[name]
+            if not limits.least <= value < limits.bound:
+                raise ValueError(f"{name} is {value}; it must be {limits.least} to {limits.bound - 1}")
+        payload = self.to_bytes(record.value)
+        if len(payload) > MAX_PAYLOAD:
+            raise ValueError(f"the payload has {len(payload)} bytes; at most {MAX_PAYLOAD} can be stored")
+        header = key.to_bytes(with_cid=False, with_acq=form is PUTA_FORM)
+        return b"".join((_SIZE.pack(form.least + len(payload)), header, payload))
 
     def _value(self, key: Key, payload: bytes) -> T:
         try:
@@ -347,6 +304,11 @@ class UnitPayloadType(ChunkPayloadType[tuple[()]]):
     def from_bytes(self, buffer: bytes) -> tuple[()]:  # noqa: ARG002
         """The empty tuple."""
         return ()
+
+
+def _batch(cid: int, pieces: list[bytes]) -> Batch:
+    sizes = set(map(len, pieces))
+    return Batch(cid, memoryview(b"".join(pieces)), len(pieces), sizes.pop() if len(sizes) == 1 else 0)
 
 
 def key_objects(records: Any) -> Iterator[Key]:
@@ -649,20 +611,20 @@ def _fields(dtype: np.dtype[Any]) -> list[tuple[str, np.dtype[Any]]]:
     return [(name, dtype[name]) for name in dtype.names or ()]
 
 
-class _ArrayCollector:
+class _ArrayCollector(Collector):
     """Joins arrays, without a copy if they lie one after another in the receive buffer."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
+        super().__init__()
         self._dtype = dtype
         self._held = Held()
-        self._others: list[Array] = []
 
     def add(self, batch: list[Array]) -> None:
         for array in batch:
-            if self._others or not self._held.take(array):
-                self._others.append(array.copy())
+            if self._all or not self._held.take(array):
+                self._all.append(array.copy())
 
     def result(self) -> list[Array]:
         held = self._held.result(self._dtype)
-        whole = np.concatenate([held, *self._others]) if self._others else held
+        whole = np.concatenate([held, *self._all]) if self._all else held
         return [whole] if len(whole) else []

@@ -1,4 +1,4 @@
-"""A TStorage server as a backend, blocking and asynchronous. It raises exceptions where a channel returns statuses.
+"""A TStorage server as a backend. It raises exceptions where a channel returns statuses.
 
 Rules kept here:
 
@@ -11,105 +11,40 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from typing_extensions import Self
 
 from tsmodel.backend import AcqInterval, Batch, Scan, ScanBudget
-from tsmodel.client.operations import Operation, get, get_acq, put
+from tsmodel.client.operations import exchange
 from tsmodel.io.connections import refusal_error
-from tsmodel.io.effects import Work
+from tsmodel.io.effects import Emit, Work
 from tsmodel.io.pool import PoolOptions, PoolState
 from tsmodel.io.retry import ONCE, Retry, again
-from tsmodel.io.runners import AsyncScan, perform, perform_async, run, run_async, stream, stream_async
+from tsmodel.io.runners import perform, run, stream
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.client_role import GetEvent
+from tsmodel.wire.client_role import (
+    Buffers,
+    GetAcqAnswerReader,
+    GetAnswerReader,
+    GetEvent,
+    PutAnswerReader,
+    get_acq_request,
+    get_request,
+    put_request,
+)
 from tsmodel.wire.events import Refusal
+from tsmodel.wire.reader import Reader
 from tsmodel.wire.stored import Unstored
 
-__all__ = ["AsyncTStorageBackend", "TStorageBackend"]
+__all__ = ["TStorageBackend"]
 
 E = TypeVar("E")
 
 
-class _Requests:
-    """The requests of a backend, as work.
-
-    Args:
-        options: how to reach the server.
-        retry: policy for connecting and reads.
-    """
-
-    def __init__(self, options: PoolOptions, retry: Retry = ONCE) -> None:
-        self._options = options
-        self._retry = retry
-        self._pool: PoolState[Any] = PoolState(options)
-        # Not all connections: between two records of a query, the caller may make another request.
-        self.scan_budget = ScanBudget(options.size // 2)
-
-    def _reached(self) -> Work[None]:
-        """Connects, to check that the server can be reached."""
-        yield from again(lambda: self._pool.connected(_nothing), self._retry)
-
-    def _scanned(self, box: KeyRange, feed: Callable[[Chunk], object] | None = None) -> Work[int]:
-        """Emits the chunks of a key range, or feeds them to a function. The result is the acq of the range."""
-        if box.is_empty:
-            return box.max.acq
-        operation: Operation[GetEvent]
-
-        def attempt() -> Work[Any]:
-            nonlocal operation
-            operation = get(box.min, box.max, take=None if feed is None else partial(_fed, feed), gathers=True)
-            return self._answered(operation)
-
-        def failed(error: Exception, _: float | None) -> None:
-            if operation.has_answered:
-                raise error
-
-        return (yield from again(attempt, self._retry, failed)).acq  # type: ignore[no-any-return]
-
-    def _appended(self, batches: Sequence[Batch], with_acq: bool, unless_stored: Unstored | None) -> Work[AcqInterval]:
-        """Stores batches, or their new records. Sends nothing if there are none."""
-        if unless_stored is not None:
-            for box in unless_stored.boxes():
-                yield from self._scanned(box, unless_stored.feed)
-            batches = unless_stored.left_of(batches)
-        if not batches:
-            return AcqInterval(-1, -1)
-        answer: Any = yield from self._answered(put(batches, with_acq=with_acq))
-        return AcqInterval(answer.acq_min, answer.acq_max)
-
-    def _asked(self, box: KeyRange) -> Work[int]:
-        """The last full-commit acq of a key range."""
-        answer: Any = yield from again(lambda: self._answered(get_acq(box.min, box.max)), self._retry)
-        acq: int = answer.acq
-        return acq
-
-    def _answered(self, operation: Operation[E]) -> Work[E]:
-        answer = yield from self._pool.connected(operation.on)
-        if isinstance(answer, Refusal):
-            raise refusal_error(answer, str(self._options))
-        return answer
-
-    def _disconnect(self) -> None:
-        for connection in self._pool.close():
-            connection.close()
-
-
-def _fed(feed: Callable[[Chunk], object], event: GetEvent) -> Work[None]:
-    if isinstance(event, Chunk):
-        feed(event)
-    yield from ()
-
-
-def _nothing(_: object) -> Work[None]:
-    yield from ()
-
-
-class TStorageBackend(_Requests):
-    """A TStorage server. Thread-safe.
+class TStorageBackend:
+    """A TStorage server. Thread-safe. Asynchronous sessions run the work of its requests: see `Served`.
 
     Args:
         options: how to reach the server.
@@ -121,13 +56,17 @@ class TStorageBackend(_Requests):
     """
 
     def __init__(self, options: PoolOptions, retry: Retry = ONCE, *, reached: bool = True) -> None:
-        super().__init__(options, retry)
+        self._options = options
+        self._retry = retry
+        self._pool: PoolState[Any] = PoolState(options)
+        # Not all connections: between two records of a query, the caller may make another request.
+        self.scan_budget = ScanBudget(options.size // 2)
         if reached:
-            run(self._reached(), perform)
+            run(self.reaching(), perform)
 
     def scan(self, box: KeyRange) -> Scan:
         """See `Backend.scan`. Sends nothing for an empty box, whose `acq` is its upper bound."""
-        return Scan(stream(self._scanned(box), perform))
+        return Scan(stream(self.scanning(box), perform))
 
     def append(
         self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
@@ -138,7 +77,7 @@ class TStorageBackend(_Requests):
             TransportError: if the connection is lost; the records may or may not be stored.
             ServerError: if the server refuses.
         """
-        return run(self._appended(batches, with_acq, unless_stored), perform)
+        return run(self.appending(batches, with_acq=with_acq, unless_stored=unless_stored), perform)
 
     def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`.
@@ -147,41 +86,74 @@ class TStorageBackend(_Requests):
             TransportError: if the connection is lost.
             ServerError: if the server refuses.
         """
-        return run(self._asked(box), perform)
+        return run(self.asking(box), perform)
 
     def close(self) -> None:
         """Disconnects."""
-        self._disconnect()
+        for connection in self._pool.close():
+            connection.close()
 
+    def reaching(self) -> Work[Self]:
+        """Connects, to check that the server can be reached; the result is the backend."""
+        yield from again(lambda: self._pool.connected(_nothing), self._retry)
+        return self
 
-class AsyncTStorageBackend(_Requests):
-    """Like `TStorageBackend`, for asyncio. Several tasks may use it at once: each operation has its own connection."""
+    def scanning(self, box: KeyRange) -> Work[int]:
+        """See `Served.scanning`."""
+        return self._scanned(box)
 
-    @classmethod
-    async def opened(cls, options: PoolOptions, retry: Retry = ONCE) -> Self:
-        """Connects, and returns the backend.
-
-        Raises:
-            TransportError: if the server cannot be reached.
-        """
-        backend = cls(options, retry)
-        await run_async(backend._reached(), perform_async)
-        return backend
-
-    def scan(self, box: KeyRange) -> AsyncScan:
-        """See `TStorageBackend.scan`."""
-        return AsyncScan(stream_async(self._scanned(box), perform_async))
-
-    async def append(
+    def appending(
         self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
-    ) -> AcqInterval:
-        """See `TStorageBackend.append`."""
-        return await run_async(self._appended(batches, with_acq, unless_stored), perform_async)
+    ) -> Work[AcqInterval]:
+        """See `Served.appending`."""
+        if unless_stored is not None:
+            for box in unless_stored.boxes():
+                yield from self._scanned(box, unless_stored.feed)
+            batches = unless_stored.left_of(batches)
+        if not batches:
+            return AcqInterval(-1, -1)
+        answer: Any = yield from self._answered(put_request(batches, with_acq=with_acq), PutAnswerReader())
+        return AcqInterval(answer.acq_min, answer.acq_max)
 
-    async def last_acq(self, box: KeyRange) -> int:
-        """See `TStorageBackend.last_acq`."""
-        return await run_async(self._asked(box), perform_async)
+    def asking(self, box: KeyRange) -> Work[int]:
+        """See `Served.asking`."""
+        answer: Any = yield from again(
+            lambda: self._answered(get_acq_request(box.min, box.max), GetAcqAnswerReader()), self._retry
+        )
+        acq: int = answer.acq
+        return acq
 
-    async def close(self) -> None:
-        """Disconnects."""
-        self._disconnect()
+    def _scanned(self, box: KeyRange, feed: Callable[[Chunk], object] | None = None) -> Work[int]:
+        """Emits the chunks of a key range, or feeds them to a function. The result is the acq of the range."""
+        if box.is_empty:
+            return box.max.acq
+        has_answered = False
+
+        def take(event: GetEvent) -> Work[None]:
+            nonlocal has_answered
+            if not isinstance(event, Chunk):
+                return
+            has_answered = True
+            if feed is None:
+                yield Emit(event)
+            else:
+                feed(event)
+
+        def attempt() -> Work[Any]:
+            return self._answered(get_request(box.min, box.max), GetAnswerReader(gathers=True), take)
+
+        def failed(error: Exception, _: float | None) -> None:
+            if has_answered:
+                raise error
+
+        return (yield from again(attempt, self._retry, failed)).acq  # type: ignore[no-any-return]
+
+    def _answered(self, request: Buffers, reader: Reader[E], take: Callable[[E], Work[None]] | None = None) -> Work[E]:
+        answer: E = yield from self._pool.connected(lambda connection: exchange(connection, request, reader, take))
+        if isinstance(answer, Refusal):
+            raise refusal_error(answer, str(self._options))
+        return answer
+
+
+def _nothing(_: object) -> Work[None]:
+    yield from ()

@@ -14,20 +14,23 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tsmodel.errors import ServerError, TransportError
 from tsmodel.forking import in_child
-from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
+from tsmodel.io.pool import Address, PoolOptions
+from tsmodel.wire.client_role import Buffers, coalesced, portions, unsent
 from tsmodel.wire.events import Refusal, describe
 
 __all__ = [
+    "BaseConnection",
     "Connection",
     "certified_names",
     "client_context",
     "listen_error",
+    "naming",
     "refusal_error",
     "send_all",
     "server_context",
@@ -74,14 +77,34 @@ _KINDS: tuple[tuple[type[Exception], type[TransportError]], ...] = (
 )
 
 
-def transport_error(host: str, port: int, doing: str, cause: Exception) -> TransportError:
+def transport_error(address: Address, doing: str, cause: Exception) -> TransportError:
     """The error for a failed or lost connection, with its cause chained."""
-    reason = "timed out" if isinstance(cause, TimeoutError) else str(cause) or type(cause).__name__
     kind = next((ours for theirs, ours in _KINDS if isinstance(cause, theirs)), TransportError)
-    error = kind(f"{doing} {host}:{port} failed: {reason}")
+    error = kind(f"{doing} {address} failed: {_reason(cause)}")
     error.__cause__ = cause
     error.errno = getattr(cause, "errno", None)
     return error
+
+
+def _reason(cause: Exception) -> str:
+    """Why a connection failed, without numbers."""
+    if isinstance(cause, TimeoutError):
+        return "timed out"
+    if isinstance(cause, ssl.SSLError):
+        words = (getattr(cause, "reason", None) or str(cause)).replace("_", " ")
+        return ": ".join(filter(None, ["TLS", words.lower(), getattr(cause, "verify_message", "")]))
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return (cause.strerror or str(cause)) if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
+    return str(cause) or type(cause).__name__
+
+
+@contextmanager
+def naming(address: Address, doing: str) -> Iterator[None]:
+    """Turns failures of the block into transport errors."""
+    try:
+        yield
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise transport_error(address, doing, error) from error
 
 
 def listen_error(host: str, port: int, cause: OSError) -> TransportError:
@@ -109,15 +132,7 @@ def client_context(ca: str | None = None, cert: str | None = None, key: str | No
     Raises:
         TransportError: if a file cannot be used.
     """
-    try:
-        context = ssl.create_default_context(cafile=ca)
-        # Some distributions leave the minimum to OpenSSL, which may allow older versions.
-        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
-        if cert is not None:
-            context.load_cert_chain(cert, key)
-    except OSError as error:
-        raise TransportError(f"TLS cannot use {', '.join(filter(None, (ca, cert, key)))}: {error}") from error
-    return context
+    return _context(ssl.Purpose.SERVER_AUTH, ca, cert, key)
 
 
 def server_context(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
@@ -135,16 +150,21 @@ def server_context(cert: str | None, key: str | None, client_ca: str | None) -> 
         if key or client_ca:
             raise TransportError("TLS needs a certificate: add --tls-cert")
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # Some distributions leave the minimum to OpenSSL, which may allow older versions.
-    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+    context = _context(ssl.Purpose.CLIENT_AUTH, client_ca, cert, key)
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _context(purpose: ssl.Purpose, ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
     try:
-        context.load_cert_chain(cert, key)
-        if client_ca is not None:
-            context.load_verify_locations(client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
+        context = ssl.create_default_context(purpose, cafile=ca)
+        # Some distributions leave the minimum to OpenSSL, which may allow older versions.
+        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+        if cert is not None:
+            context.load_cert_chain(cert, key)
     except OSError as error:
-        raise TransportError(f"TLS cannot use {', '.join(filter(None, (cert, key, client_ca)))}: {error}") from error
+        raise TransportError(f"TLS cannot use {', '.join(filter(None, (ca, cert, key)))}: {error}") from error
     return context
 
 
@@ -175,7 +195,7 @@ def send_all(connected: socket.socket, buffers: Buffers, before: Callable[[], ob
     """
     total = 0
     if isinstance(connected, ssl.SSLSocket) or not hasattr(connected, "sendmsg"):
-        for buffer in gathered(buffers):
+        for buffer in coalesced(buffers):
             before()
             connected.sendall(buffer)
             total += len(buffer)
@@ -189,49 +209,62 @@ def send_all(connected: socket.socket, buffers: Buffers, before: Callable[[], ob
     return total
 
 
-class Connection:
+class BaseConnection:
     """A connection to a server.
 
     Args:
-        host: name or address of the server.
-        port: its port.
-        timeout: seconds that connecting and each wait for bytes may take; None for no limit.
-        ssl_context: for TLS; None for plain TCP.
-        resets: whether closing it in the middle of a request resets it; see `PoolOptions`.
+        address: the server.
+        options: how to reach it.
+        connected: the socket, for its options.
 
     Attributes:
         open: whether it can serve a request: it is not closed, and no request is in progress.
+    """
+
+    def __init__(self, address: Address, options: PoolOptions, connected: socket.socket) -> None:
+        self._address = address
+        self._resets = options.resets
+        self._socket = connected
+        self.open = True
+        if self._resets:
+            set_abrupt(connected, True)
+        in_child(self._forsake)
+
+    def close(self) -> None:
+        """Closes at once."""
+        if self._resets and self.open:
+            set_abrupt(self._socket, False)
+        self.open = False
+        self._shut()
+
+    def _shut(self) -> None:
+        self._socket.close()
+
+    def _forsake(self) -> None:
+        """Closes the copy of a forked process; the parent keeps its own."""
+        self.open = False
+        self._socket.close()
+
+
+class Connection(BaseConnection):
+    """A blocking connection.
 
     Raises:
         TransportError: if the server cannot be reached.
     """
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        ssl_context: ssl.SSLContext | None = None,
-        *,
-        resets: bool = False,
-    ) -> None:
-        self._host, self._port = host, port
-        self._resets = resets
+    def __init__(self, address: Address, options: PoolOptions) -> None:
+        with naming(address, "connecting to"):
+            connected = socket.create_connection((address.host, address.port), options.timeout)
         try:
-            self._socket = socket.create_connection((host, port), timeout)
-        except (OSError, OverflowError, UnicodeError) as error:
-            raise transport_error(host, port, "connecting to", error) from error
-        try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if ssl_context is not None:
-                self._socket = ssl_context.wrap_socket(self._socket, server_hostname=host)
-        except OSError as error:
-            self._socket.close()
-            raise transport_error(host, port, "securing the connection to", error) from error
-        self.open = True
-        if resets:
-            set_abrupt(self._socket, True)
-        in_child(self._forsake)
+            with naming(address, "securing the connection to"):
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if options.ssl_context is not None:
+                    connected = options.ssl_context.wrap_socket(connected, server_hostname=address.host)
+        except TransportError:
+            connected.close()
+            raise
+        super().__init__(address, options, connected)
 
     def send(self, buffers: Buffers) -> None:
         """Sends all bytes.
@@ -239,10 +272,8 @@ class Connection:
         Raises:
             TransportError: if the connection is lost or a wait takes too long.
         """
-        try:
+        with naming(self._address, "sending to"):
             send_all(self._socket, buffers)
-        except OSError as error:
-            raise transport_error(self._host, self._port, "sending to", error) from error
 
     def receive(self, buffer: memoryview) -> int:
         """Receives at least one byte; returns the number of bytes, 0 at the end of the stream.
@@ -250,10 +281,8 @@ class Connection:
         Raises:
             TransportError: as `send`.
         """
-        try:
+        with naming(self._address, "receiving from"):
             return self._socket.recv_into(buffer)
-        except OSError as error:
-            raise transport_error(self._host, self._port, "receiving from", error) from error
 
     def set_timeout(self, timeout: float | None) -> None:
         """Sets the seconds that each wait may take from now on."""
@@ -271,13 +300,3 @@ class Connection:
         except OSError:
             return False
         return False
-
-    def close(self) -> None:
-        """Closes the socket."""
-        if self._resets and self.open:
-            set_abrupt(self._socket, False)
-        self._forsake()
-
-    def _forsake(self) -> None:
-        self.open = False
-        self._socket.close()

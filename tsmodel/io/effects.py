@@ -25,17 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Append",
-    "Ask",
     "Block",
-    "Check",
     "Close",
     "Counts",
     "Dial",
-    "Discard",
     "Emit",
     "Fetch",
     "LastAcq",
-    "LastAcqOf",
     "Next",
     "Open",
     "Pause",
@@ -51,7 +47,6 @@ __all__ = [
 
 R = TypeVar("R")
 T = TypeVar("T")
-C = TypeVar("C")
 
 if TYPE_CHECKING:
     Work: TypeAlias = Generator[Any, Any, R]
@@ -66,15 +61,9 @@ class Emit(msgspec.Struct, Generic[T], eq=False):
     value: T
 
 
-class Ask(msgspec.Struct, eq=False):
-    """Calls a method of a backend; the result is its return value. An asynchronous runner awaits it."""
-
-    function: Callable[[], Any]
-
-
 class Block(msgspec.Struct, eq=False):
-    """Calls a function that waits for a disk; the result is its return value. An asynchronous runner calls it in a thread.
-    Cancellation takes effect only after the function has returned."""
+    """Calls a function that waits for a disk or a database; the result is its return value. An asynchronous runner calls it
+    in a thread. Cancellation takes effect only after the function has returned."""
 
     function: Callable[[], Any]
 
@@ -99,7 +88,7 @@ class Wait(msgspec.Struct, eq=False):
 
 
 class Dial(msgspec.Struct, frozen=True):
-    """Opens a connection, which is the result. May throw a TransportError."""
+    """Opens a connection; the result is the connection. May throw a TransportError."""
 
     address: Address
     options: PoolOptions
@@ -119,18 +108,6 @@ class Receive(msgspec.Struct, eq=False):
     connection: Any = None
 
 
-class Check(msgspec.Struct, Generic[C], eq=False):
-    """Checks whether an idle connection still works; the result is a bool."""
-
-    connection: C
-
-
-class Discard(msgspec.Struct, Generic[C], eq=False):
-    """Closes a connection."""
-
-    connection: C
-
-
 class Counts(Protocol):
     """Statistics of fetching."""
 
@@ -148,7 +125,7 @@ class Counts(Protocol):
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Opens a scan of a key range on a backend, which is the result. It is closed when the work ends, or before.
+    """Opens a scan of a key range on a backend; the result is the scan. It is closed when the work ends, or before.
 
     Attributes:
         box: the key range.
@@ -191,13 +168,6 @@ class LastAcq(msgspec.Struct, frozen=True):
     box: KeyRange
     shard: int | None = None
     also: tuple[KeyRange, ...] = ()
-
-
-class LastAcqOf(msgspec.Struct, frozen=True):
-    """Asks a backend with shards for the last full-commit acq of some key ranges together. The result of any other backend
-    is None."""
-
-    boxes: tuple[KeyRange, ...]
 
 
 class ShardsOf(msgspec.Struct, frozen=True):

@@ -14,20 +14,24 @@ Rules kept here:
 from __future__ import annotations
 
 import contextvars
+import inspect
 import logging
+import queue
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from functools import partial
+from itertools import islice
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from tsmodel.backend import AsyncBackend, Backend, Removal, ScanBudget
-from tsmodel.io.effects import Append, Close, Counts, Emit, Fetch, LastAcq, LastAcqOf, Next, Open, Removals, ShardsOf, Work
-from tsmodel.io.runners import perform, perform_async, run, stream, stream_async
+from tsmodel.backend import AcqInterval, Batch, Removal, Scan, ScanBudget, Served
+from tsmodel.io.effects import Append, Block, Close, Counts, Emit, Fetch, LastAcq, Next, Open, Removals, ShardsOf, Work
+from tsmodel.io.runners import in_thread, perform, perform_async, run, run_async, stream, stream_async
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
 from tsmodel.wire.reader import is_held
@@ -37,11 +41,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Around",
+    "AsyncScan",
     "Gathering",
     "OnAsyncBackend",
     "OnBackend",
-    "OnWatchedAsyncBackend",
-    "OnWatchedBackend",
     "fetched",
 ]
 
@@ -49,6 +52,8 @@ _log = logging.getLogger("tsmodel.query")
 
 _AHEAD: Final = 2
 """Chunks per scan to fetch ahead."""
+_CHUNKS_AT_ONCE: Final = 8
+"""Chunks to fetch in one call of a thread, which costs about as much as decoding a small chunk."""
 
 Around: TypeAlias = Callable[[Any], AbstractContextManager[Callable[[Any], object]]]
 """Entered around each request to a backend; gets the effect, and then the answer."""
@@ -137,18 +142,24 @@ def fetched(
         feed: takes a chunk; returns whether to stop.
         emitted: returns a value to emit after each chunk; None to emit nothing.
     """
-    return (_fetched_in_turn if len(boxes) < 2 else _fetched_together)(deque(boxes), counts, feed, emitted)
+
+    def hand(chunk: Chunk) -> Work[bool]:
+        is_enough = feed(chunk)
+        if emitted is not None:
+            yield Emit(emitted())
+        return is_enough
+
+    return (_fetched_in_turn if len(boxes) < 2 else _fetched_together)(deque(boxes), counts, hand)
 
 
-def _fetched_together(
-    todo: deque[KeyRange],
-    counts: Counts,
-    feed: Callable[[Chunk], bool],
-    emitted: Callable[[], object] | None = None,
-) -> Work[None]:
+_Hand: TypeAlias = Callable[[Chunk], "Work[bool]"]
+"""Takes a chunk, which is valid until the next one; the result is whether to stop."""
+
+
+def _fetched_together(todo: deque[KeyRange], counts: Counts, hand: _Hand) -> Work[None]:
     together = yield Fetch(todo, counts)
     if together is None:
-        yield from _fetched_in_turn(todo, counts, feed, emitted)
+        yield from _fetched_in_turn(todo, counts, hand)
         return
     is_enough = False
     while not is_enough:
@@ -157,18 +168,11 @@ def _fetched_together(
         counts.spent("fetching", since)
         if chunk is None:
             return
-        is_enough = feed(chunk)
-        if emitted is not None:
-            yield Emit(emitted())
+        is_enough = yield from hand(chunk)
 
 
-def _fetched_in_turn(
-    todo: deque[KeyRange],
-    counts: Counts,
-    feed: Callable[[Chunk], bool],
-    emitted: Callable[[], object] | None = None,
-) -> Work[None]:
-    """Like `fetched`, one key range after another, taking them from `todo`, which threads may share."""
+def _fetched_in_turn(todo: deque[KeyRange], counts: Counts, hand: _Hand) -> Work[None]:
+    """Reads one key range after another, taking them from `todo`, which threads may share."""
     gathering = Gathering()
     while todo:
         try:
@@ -181,30 +185,13 @@ def _fetched_in_turn(
         while (chunk := (yield Next(scan))) is not None:
             counts.spent("fetching", since)
             for ready in gathering.push(chunk):
-                is_enough = feed(ready)
-                if emitted is not None:
-                    yield Emit(emitted())
-                if is_enough:
+                if (yield from hand(ready)):
                     return
             since = time.perf_counter()
         counts.tick()
     for ready in gathering.rest():
-        is_enough = feed(ready)
-        if emitted is not None:
-            yield Emit(emitted())
-        if is_enough:
+        if (yield from hand(ready)):
             return
-
-
-def _emitted_in_turn(todo: deque[KeyRange], counts: Counts) -> Work[None]:
-    """Emits the chunks of `_fetched_in_turn`, each valid until the next."""
-    held: list[Chunk] = []
-
-    def feed(chunk: Chunk) -> bool:
-        held.append(chunk)
-        return False
-
-    return _fetched_in_turn(todo, counts, feed, held.pop)
 
 
 class _Share:
@@ -225,260 +212,9 @@ class _Share:
     __del__ = give_back
 
 
-def _taken(backend: Any, most: int) -> list[_Share]:
-    """Takes scans from a backend's scan budget, which older backends call `spare`."""
-    budget: ScanBudget = backend.scan_budget if hasattr(backend, "scan_budget") else backend.spare
-    return [_Share(budget) for _ in range(budget.take(most))]
-
-
 def _give_back(shares: list[_Share]) -> None:
     while shares:
         shares.pop().give_back()
-
-
-class OnBackend:
-    """Performs effects on a backend, blocking, and closes the scans that work leaves open.
-
-    Args:
-        backend: the backend.
-
-    Attributes:
-        target: performs appends, if another backend stores them; None for this one.
-    """
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._scans: list[Any] = []
-        self.target: OnBackend | None = None
-
-    def __call__(self, effect: Any) -> object:
-        """Performs an effect."""
-        kind = type(effect)
-        if kind is Next:
-            chunk = next(effect.scan, None)
-            if chunk is None:
-                self._scans.remove(effect.scan)
-            return chunk
-        if kind is Open:
-            scan = self._of(effect).scan(effect.box)
-            self._scans.append(scan)
-            return scan
-        if kind is LastAcq:
-            if effect.also:
-                together: Any = self._backend
-                return together.last_acq_of((effect.box, *effect.also))
-            return self._of(effect).last_acq(effect.box)
-        if kind is LastAcqOf:
-            if not hasattr(self._backend, "last_acq_of"):
-                return None
-            return self(LastAcq(effect.boxes[0], also=effect.boxes[1:]))
-        if kind is Append:
-            if self.target is not None:
-                return self.target(effect)
-            return self._of(effect).append(effect.batches, **effect.named)
-        if kind is Close:
-            self._scans.remove(effect.scan)
-            return effect.scan.close()
-        if kind is Fetch:
-            shares = _taken(self._backend, len(effect.boxes) - 1)
-            if not shares:
-                return None
-            chunks = _fetched_by_threads(effect, shares, self._another)
-            self._scans.append(chunks)
-            return chunks
-        if kind is ShardsOf:
-            return _shards_of(self._backend, effect.boxes)
-        if kind is Removals:
-            backend: Any = self._backend
-            if hasattr(backend, "removals_of"):
-                return backend.removals_of(effect.boxes, effect.told)
-            return _told(backend.removals(_last(effect)) if hasattr(backend, "removals") else [], effect)
-        return perform(effect)
-
-    def release(self) -> None:
-        """Closes open scans."""
-        while self._scans:
-            self(Close(self._scans[-1]))
-
-    def _of(self, effect: Any) -> Backend:
-        """The backend, or the one of its stores that the effect is for."""
-        backend: Any = self._backend
-        store: Backend = backend if effect.shard is None else backend.shard(effect.shard)
-        return store
-
-    def _another(self) -> OnBackend:
-        return OnBackend(self._backend)
-
-
-class OnWatchedBackend(OnBackend):
-    """Like `OnBackend`, with hooks around requests.
-
-    Args:
-        backend: the backend.
-        around: entered around each request.
-    """
-
-    def __init__(self, backend: Backend, around: Around) -> None:
-        super().__init__(backend)
-        self._around = around
-
-    def __call__(self, effect: Any) -> object:
-        """Performs an effect."""
-        if type(effect) not in _REQUESTS or (self.target is not None and type(effect) is Append):
-            return super().__call__(effect)
-        with self._around(effect) as tell:
-            answer = super().__call__(effect)
-            tell(answer)
-        return answer
-
-    def _another(self) -> OnBackend:
-        return OnWatchedBackend(self._backend, self._around)
-
-
-class OnAsyncBackend:
-    """Like `OnBackend`, for asyncio."""
-
-    def __init__(self, backend: AsyncBackend) -> None:
-        self._backend = backend
-        self._scans: list[Any] = []
-        self.target: OnAsyncBackend | None = None
-
-    async def __call__(self, effect: Any) -> object:
-        """Performs an effect."""
-        kind = type(effect)
-        if kind is Next:
-            chunk = await anext(effect.scan, None)
-            if chunk is None:
-                self._scans.remove(effect.scan)
-            return chunk
-        if kind is Open:
-            scan = self._of(effect).scan(effect.box)
-            self._scans.append(scan)
-            return scan
-        if kind is LastAcq:
-            if effect.also:
-                together: Any = self._backend
-                return await together.last_acq_of((effect.box, *effect.also))
-            return await self._of(effect).last_acq(effect.box)
-        if kind is LastAcqOf:
-            if not hasattr(self._backend, "last_acq_of"):
-                return None
-            return await self(LastAcq(effect.boxes[0], also=effect.boxes[1:]))
-        if kind is Append:
-            if self.target is not None:
-                return await self.target(effect)
-            return await self._of(effect).append(effect.batches, **effect.named)
-        if kind is Close:
-            self._scans.remove(effect.scan)
-            return await effect.scan.aclose()
-        if kind is Fetch:
-            shares = _taken(self._backend, len(effect.boxes) - 1)
-            if not shares:
-                return None
-            chunks = _fetched_by_tasks(effect, shares, self._another)
-            self._scans.append(chunks)
-            return chunks
-        if kind is ShardsOf:
-            return _shards_of(self._backend, effect.boxes)
-        if kind is Removals:
-            backend: Any = self._backend
-            if hasattr(backend, "removals_of"):
-                return await backend.removals_of(effect.boxes, effect.told)
-            return _told(await backend.removals(_last(effect)) if hasattr(backend, "removals") else [], effect)
-        return await perform_async(effect)
-
-    async def release(self) -> None:
-        """Closes open scans."""
-        while self._scans:
-            await self(Close(self._scans[-1]))
-
-    def _of(self, effect: Any) -> AsyncBackend:
-        backend: Any = self._backend
-        store: AsyncBackend = backend if effect.shard is None else backend.shard(effect.shard)
-        return store
-
-    def _another(self) -> OnAsyncBackend:
-        return OnAsyncBackend(self._backend)
-
-
-class OnWatchedAsyncBackend(OnAsyncBackend):
-    """Like `OnWatchedBackend`, for asyncio."""
-
-    def __init__(self, backend: AsyncBackend, around: Around) -> None:
-        super().__init__(backend)
-        self._around = around
-
-    async def __call__(self, effect: Any) -> object:
-        """Performs an effect."""
-        if type(effect) not in _REQUESTS or (self.target is not None and type(effect) is Append):
-            return await super().__call__(effect)
-        with self._around(effect) as tell:
-            answer = await super().__call__(effect)
-            tell(answer)
-        return answer
-
-    def _another(self) -> OnAsyncBackend:
-        return OnWatchedAsyncBackend(self._backend, self._around)
-
-
-def _shards_of(backend: Any, boxes: Sequence[KeyRange]) -> Sequence[int | None]:
-    """The answer to `ShardsOf`."""
-    return backend.shards_of(boxes) if hasattr(backend, "shards_of") else (None,)
-
-
-def _last(effect: Removals) -> int:
-    """The number of the last known removal of a single store."""
-    return effect.told[0] if effect.told else 0
-
-
-def _told(removals: Sequence[Removal], effect: Removals) -> tuple[list[Removal], tuple[int, ...]]:
-    """The answer of a single store to `Removals`."""
-    return list(removals), (removals[-1].number,) if removals else effect.told
-
-
-_REQUESTS: Final = frozenset((Open, Next, Close, LastAcq, Append))
-"""Effects passed to `around`; `Next` and `Close` only for scans of a single key range."""
-
-
-class _Begun:
-    """Marks that a key range is being read."""
-
-
-class _Ended:
-    """Marks that a thread has finished."""
-
-
-class _Mailbox:
-    """A bounded queue from several threads to one consumer."""
-
-    def __init__(self, most: int) -> None:
-        self._items: deque[object] = deque()
-        self._most = most
-        self._changed = threading.Condition()
-        self.is_closed = False
-
-    def put(self, item: object) -> bool:
-        """Waits for space and adds an item; returns False if the consumer has stopped."""
-        with self._changed:
-            while len(self._items) >= self._most and not self.is_closed:
-                self._changed.wait()
-            self._items.append(item)
-            self._changed.notify_all()
-            return not self.is_closed
-
-    def take(self) -> object:
-        """Waits for the next item."""
-        with self._changed:
-            while not self._items:
-                self._changed.wait()
-            self._changed.notify_all()
-            return self._items.popleft()
-
-    def close(self) -> None:
-        """The consumer stops taking items."""
-        with self._changed:
-            self.is_closed = True
-            self._changed.notify_all()
 
 
 class _Uncounted:
@@ -495,22 +231,38 @@ class _Uncounted:
         """See `Counts`."""
 
 
+def _emitted(chunk: Chunk) -> Work[bool]:
+    yield Emit(chunk)
+    return False
+
+
 def _fetched_by_threads(
     fetch: Fetch, shares: list[_Share], another: Callable[[], OnBackend]
 ) -> Generator[Chunk, None, None]:
     todo = deque(fetch.boxes)
-    mailbox = _Mailbox(_AHEAD * (len(shares) + 1))
+    mailbox: queue.Queue[object] = queue.Queue(_AHEAD * (len(shares) + 1))
+    is_left = threading.Event()
+
+    def put(item: object) -> bool:
+        """Waits for space and adds an item; returns False if the consumer has stopped."""
+        if not is_left.is_set():
+            mailbox.put(item)
+        return not is_left.is_set()
+
+    def hand(chunk: Chunk) -> Work[bool]:
+        yield from ()
+        return not put(chunk.kept())
 
     def work(share: _Share | None) -> None:
         try:
-            counts = _Uncounted(lambda: mailbox.put(_Begun))
-            run(_fetched_in_turn(todo, counts, lambda chunk: not mailbox.put(chunk.kept())), another())
+            counts = _Uncounted(lambda: put(fetch.counts.range_begun))
+            run(_fetched_in_turn(todo, counts, hand), another())
         except BaseException as error:  # noqa: BLE001 - raised where the chunks are taken
-            mailbox.put(error)
+            put(error)
         finally:
             if share is not None:
                 share.give_back()
-            mailbox.put(_Ended)
+            put(None)
 
     left = 0
     try:
@@ -531,20 +283,23 @@ def _fetched_by_threads(
             left += 1
         if not left:
             _give_back(shares)
-            yield from stream(_emitted_in_turn(todo, fetch.counts), another())
+            yield from stream(_fetched_in_turn(todo, fetch.counts, _emitted), another())
         while left:
-            item = mailbox.take()
+            item = mailbox.get()
             if isinstance(item, Chunk):
                 yield item
             elif isinstance(item, BaseException):
                 raise item
-            elif item is _Begun:
-                fetch.counts.range_begun()
+            elif callable(item):
+                item()
             else:
                 left -= 1
     finally:
         todo.clear()
-        mailbox.close()
+        is_left.set()
+        with suppress(queue.Empty):  # threads that wait for space
+            while True:
+                mailbox.get_nowait()
         _give_back(shares)
 
 
@@ -557,7 +312,7 @@ async def _fetched_by_tasks(
     ready: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(_AHEAD * (len(shares) + 1))
 
     async def work() -> None:
-        in_turn = _emitted_in_turn(todo, _Uncounted(fetch.counts.range_begun))
+        in_turn = _fetched_in_turn(todo, _Uncounted(fetch.counts.range_begun), _emitted)
         try:
             async with aclosing(stream_async(in_turn, another())) as chunks:
                 async for chunk in chunks:
@@ -571,7 +326,7 @@ async def _fetched_by_tasks(
         for share in shares:
             task = asyncio.create_task(work())
             # Given back when the task has ended, even if this generator is cancelled while it waits for that.
-            task.add_done_callback(partial(_task_ended, share))
+            task.add_done_callback(lambda _, share=share: share.give_back())  # type: ignore[misc]
             tasks.append(task)
         left = len(tasks)
         while left:
@@ -589,5 +344,223 @@ async def _fetched_by_tasks(
         _give_back(shares)  # their tasks have ended; the callbacks of some may not have run yet
 
 
-def _task_ended(share: _Share, _: asyncio.Task[None]) -> None:
-    share.give_back()
+class AsyncScan:
+    """The chunks of a key range as an asynchronous iterator.
+
+    Args:
+        chunks: yields the chunks and, last, the acq of the range.
+
+    Attributes:
+        acq: see `Scan.acq`; None before the last chunk was taken.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[Chunk | int, None]) -> None:
+        self._chunks = chunks
+        self.acq: int | None = None
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        found = await anext(self._chunks)
+        if not isinstance(found, int):
+            return found
+        self.acq = found
+        await self._chunks.aclose()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Stops the scan and releases what it holds."""
+        await self._chunks.aclose()
+
+
+class _Awaited:
+    """A `Served` backend whose methods are awaited."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def scan(self, box: KeyRange) -> AsyncScan:
+        return AsyncScan(stream_async(self._backend.scanning(box), perform_async))
+
+    async def append(self, batches: Sequence[Batch], **how: Any) -> AcqInterval:
+        return await run_async(self._backend.appending(batches, **how), perform_async)
+
+    async def last_acq(self, box: KeyRange) -> int:
+        return await run_async(self._backend.asking(box), perform_async)
+
+    async def close(self) -> None:
+        self._backend.close()
+
+
+class _InThreads:
+    """A blocking backend whose methods are called in threads. Its chunks must be `lasting`: a call fetches several."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        method = getattr(self._backend, name)
+        return lambda *args, **named: in_thread(partial(method, *args, **named))
+
+    def shard(self, at: int) -> _InThreads:
+        return _InThreads(self._backend.shard(at))
+
+    def scan(self, box: KeyRange) -> AsyncScan:
+        return AsyncScan(self._chunks(box))
+
+    async def _chunks(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
+        scan: Scan = self._backend.scan(box)
+        try:
+            while chunks := await in_thread(lambda: list(islice(scan, _CHUNKS_AT_ONCE))):
+                for chunk in chunks:
+                    yield chunk
+            yield scan.acq
+        finally:
+            scan.close()
+
+
+def _awaited(backend: Any) -> Any:
+    """A backend whose methods are awaited."""
+    if inspect.iscoroutinefunction(backend.append):
+        return backend
+    return _Awaited(backend) if isinstance(backend, Served) else _InThreads(backend)
+
+
+_REQUESTS: Final = frozenset((Open, Next, Close, LastAcq, Append))
+"""Effects passed to `around`; `Next` and `Close` only for scans of a single key range."""
+_UNWATCHED: Final = nullcontext[Callable[[Any], object]](lambda _: None)
+
+
+class _Performer:
+    """Performs effects on a backend. Subclasses say how to wait.
+
+    Args:
+        backend: the backend.
+        around: entered around each request; None for nothing.
+
+    Attributes:
+        target: performs appends, if another backend stores them; None for this one.
+    """
+
+    _next: Any
+    _close: Any
+    _together: Any
+    _other: Any
+
+    def __init__(self, backend: Any, around: Around | None = None) -> None:
+        self._given = self._backend = backend
+        self._around = around
+        self._scans: list[Any] = []
+        self.target: Any = None
+
+    def _answer(self, effect: Any) -> Any:
+        """The answer to an effect; from an asynchronous performer, possibly an awaitable of it."""
+        kind = type(effect)
+        if kind is Next:
+            return self._next(effect.scan, None)
+        if kind is Open:
+            scan = self._of(effect).scan(effect.box)
+            self._scans.append(scan)
+            return scan
+        if kind is LastAcq:
+            if effect.also:
+                return self._backend.last_acq_of((effect.box, *effect.also))
+            return self._of(effect).last_acq(effect.box)
+        if kind is Append:
+            return self._of(effect).append(effect.batches, **effect.named) if self.target is None else self.target(effect)
+        if kind is Close:
+            self._scans.remove(effect.scan)
+            return self._close(effect.scan)
+        if kind is Fetch:
+            # Older backends call their scan budget `spare`.
+            budget = self._given.scan_budget if hasattr(self._given, "scan_budget") else self._given.spare
+            shares = [_Share(budget) for _ in range(budget.take(len(effect.boxes) - 1))]
+            if not shares:
+                return None
+            chunks = self._together(effect, shares, partial(type(self), self._given, self._around))
+            self._scans.append(chunks)
+            return chunks
+        if kind is ShardsOf:
+            return self._given.shards_of(effect.boxes) if hasattr(self._given, "shards_of") else (None,)
+        if kind is Removals:
+            if not hasattr(self._given, "removals"):
+                return [], effect.told
+            return self._other(Block(partial(_removals, self._given, effect)))
+        return self._other(effect)
+
+    def _of(self, effect: Any) -> Any:
+        """The backend, or the one of its stores that the effect is for."""
+        return self._backend if effect.shard is None else self._backend.shard(effect.shard)
+
+    def _watched(self, effect: Any) -> AbstractContextManager[Callable[[Any], object]]:
+        """Surrounds an effect; its answer is passed to the function."""
+        kind = type(effect)
+        if self._around is None or kind not in _REQUESTS or (kind is Append and self.target is not None):
+            return _UNWATCHED
+        return self._around(effect)
+
+
+class OnBackend(_Performer):
+    """Performs effects on a backend, blocking, and closes the scans that work leaves open."""
+
+    _next = staticmethod(next)
+    _close = methodcaller("close")
+    _together = staticmethod(_fetched_by_threads)
+    _other = staticmethod(perform)
+
+    def __call__(self, effect: Any) -> object:
+        """Performs an effect."""
+        with self._watched(effect) as tell:
+            answer = self._answer(effect)
+            if answer is None and type(effect) is Next:
+                self._scans.remove(effect.scan)
+            tell(answer)
+        return answer
+
+    def release(self) -> None:
+        """Closes open scans."""
+        while self._scans:
+            self(Close(self._scans[-1]))
+
+
+class OnAsyncBackend(_Performer):
+    """Like `OnBackend`, for asyncio. The methods of a blocking backend are called in threads, unless it is `Served`."""
+
+    _next = staticmethod(anext)
+    _close = methodcaller("aclose")
+    _together = staticmethod(_fetched_by_tasks)
+    _other = staticmethod(perform_async)
+
+    def __init__(self, backend: Any, around: Around | None = None) -> None:
+        super().__init__(backend, around)
+        self._backend = _awaited(backend)
+
+    async def __call__(self, effect: Any) -> object:
+        """Performs an effect."""
+        with self._watched(effect) as tell:
+            answer = self._answer(effect)
+            if inspect.isawaitable(answer):
+                answer = await answer
+            if answer is None and type(effect) is Next:
+                self._scans.remove(effect.scan)
+            tell(answer)
+        return answer
+
+    async def release(self) -> None:
+        """Closes open scans."""
+        while self._scans:
+            await self(Close(self._scans[-1]))
+
+    async def close(self) -> None:
+        """Closes the backend."""
+        await self._backend.close()
+
+
+def _removals(backend: Any, effect: Removals) -> tuple[Sequence[Removal], tuple[int, ...]]:
+    """The answer to `Removals`."""
+    if hasattr(backend, "removals_of"):
+        found: tuple[Sequence[Removal], tuple[int, ...]] = backend.removals_of(effect.boxes, effect.told)
+        return found
+    removals = backend.removals(effect.told[0] if effect.told else 0)
+    return removals, (removals[-1].number,) if removals else effect.told

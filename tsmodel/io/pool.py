@@ -26,7 +26,7 @@ import msgspec
 
 from tsmodel.errors import PoolTimeoutError, SessionError, TransportError
 from tsmodel.forking import in_child
-from tsmodel.io.effects import Check, Dial, Discard, Wait, Work
+from tsmodel.io.effects import Dial, Wait, Work
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -178,16 +178,15 @@ class PoolState(Generic[C]):
                 yield Wait(min(found, left), partial(self._told, seen))
             elif isinstance(found, tuple):
                 connector, connection, since = found
+                is_usable = False
                 try:
-                    fresh = self._clock() - since < _LONGEST_REST and (yield Check(connection))
-                    if not fresh:
-                        yield Discard(connection)
-                except BaseException:
-                    self._not_taken(connector)
-                    raise
-                if fresh:
+                    is_usable = self._clock() - since < _LONGEST_REST and connection.is_usable()
+                finally:
+                    if not is_usable:
+                        self._not_taken(connector)
+                        connection.close()
+                if is_usable:
                     return Lease(connection, connector.address)
-                self._not_taken(connector)
             else:
                 try:
                     dialed = yield Dial(found.address, self._options)

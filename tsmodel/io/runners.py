@@ -11,27 +11,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, aclosing, closing
-from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
-from typing_extensions import Self
-
-from tsmodel.errors import LocalProtocolError
-from tsmodel.io.effects import Ask, Block, Check, Dial, Discard, Emit, Pause, Receive, Send, Wait, Work
-from tsmodel.wire.chunk import Chunk
+from tsmodel.io.effects import Block, Dial, Emit, Pause, Receive, Send, Wait, Work
 
 if TYPE_CHECKING:
     import asyncio
 
 __all__ = [
     "AsyncPerform",
-    "AsyncScan",
     "Perform",
     "advance",
     "advance_async",
+    "awaited",
     "in_thread",
     "items",
     "items_async",
@@ -43,6 +38,7 @@ __all__ = [
     "stream_async",
 ]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -149,48 +145,19 @@ async def stream_async(work: Work[Any], carry_out: AsyncPerform) -> AsyncGenerat
         await _release_async(carry_out)
 
 
-class AsyncScan:
-    """The chunks of a key range as an asynchronous iterator; otherwise like `Scan`.
+def awaited(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """The asynchronous form of a method whose class has an asynchronous twin.
 
-    Args:
-        chunks: yields the chunks and, last, the acq of the range.
+    The method must return what a method of the object gives that returns a result in the one class, and an awaitable in the
+    other.
     """
 
-    def __init__(self, chunks: AsyncGenerator[Chunk | int, None]) -> None:
-        self._chunks = chunks
-        self._acq: int | None = None
+    @wraps(method)
+    async def awaiting(self: Any, /, *args: P.args, **options: P.kwargs) -> R:
+        result: Any = method(self, *args, **options)
+        return await result  # type: ignore[no-any-return]
 
-    @property
-    def acq(self) -> int:
-        """See `Scan.acq`."""
-        if self._acq is None:
-            raise LocalProtocolError("the acq of a scan is known only after its last chunk")
-        return self._acq
-
-    def __aiter__(self) -> AsyncIterator[Chunk]:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        found = await anext(self._chunks)
-        if isinstance(found, int):
-            self._acq = found
-            await self._chunks.aclose()
-            raise StopAsyncIteration
-        return found
-
-    async def aclose(self) -> None:
-        """Stops the scan and releases what it holds."""
-        await self._chunks.aclose()
-
-    close = aclose
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._chunks.aclose()
+    return awaiting
 
 
 def items(lists: Generator[Iterable[T], None, object]) -> Iterator[T]:
@@ -231,19 +198,17 @@ def perform(effect: Any) -> object:
     if kind is Pause:
         time.sleep(effect.seconds)
         return None
-    if kind is Ask or kind is Block:
+    if kind is Block:
         return effect.function()
     if kind is Dial:
         from tsmodel.io.connections import Connection
 
-        options = effect.options
-        address = effect.address
-        return Connection(address.host, address.port, options.timeout, options.ssl_context, resets=options.resets)
+        return Connection(effect.address, effect.options)
     if kind is Wait:
         changed = threading.Event()
         with effect.told(changed.set):
             return changed.wait(min(effect.seconds, threading.TIMEOUT_MAX))
-    return _perform_at_once(effect)
+    raise TypeError(f"no runner carries out {effect!r}")
 
 
 async def perform_async(effect: Any) -> object:
@@ -253,8 +218,6 @@ async def perform_async(effect: Any) -> object:
         return await effect.connection.receive(effect.buffer)
     if kind is Send:
         return await effect.connection.send(effect.buffers)
-    if kind is Ask:
-        return await effect.function()
     if kind is Block:
         return await in_thread(effect.function)
     import asyncio
@@ -265,16 +228,12 @@ async def perform_async(effect: Any) -> object:
     if kind is Dial:
         from tsmodel.io.connections_async import AsyncConnection
 
-        options = effect.options
-        address = effect.address
-        return await AsyncConnection.connect(
-            address.host, address.port, options.timeout, options.ssl_context, resets=options.resets
-        )
+        return await AsyncConnection.connect(effect.address, effect.options)
     if kind is Wait:
         changed = asyncio.get_running_loop().create_future()
         with effect.told(partial(_told, changed)):
             return await asyncio.wait([changed], timeout=None if effect.seconds == float("inf") else effect.seconds)
-    return _perform_at_once(effect)
+    raise TypeError(f"no runner carries out {effect!r}")
 
 
 async def in_thread(work: Callable[[], R]) -> R:
@@ -295,11 +254,3 @@ async def in_thread(work: Callable[[], R]) -> R:
 def _told(changed: asyncio.Future[None]) -> None:
     if not changed.done():
         changed.set_result(None)
-
-
-def _perform_at_once(effect: Any) -> object:
-    if type(effect) is Check:
-        return effect.connection.is_usable()
-    if type(effect) is Discard:
-        return effect.connection.close()
-    raise TypeError(f"no runner carries out {effect!r}")

@@ -229,7 +229,7 @@ class _Bits:
     def __init__(self, layout: Layout, slots: dict[str, str]) -> None:
         self._slot = slots.get(PRESENT, "")
         self._size = layout.bitmap
-        self._used = sum(field.bit is not None for field in layout.fields)
+        self._used = layout.bits
 
     def of(self, field: LayoutField) -> str:
         """An expression for whether a field is present."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise, starmap
 from typing import Any, Final, TypeAlias, TypeVar
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from tsmodel.keys import KEY_FIELDS, unpack_key
 from tsmodel.layout.compiling import dumper, is_plain, loader
-from tsmodel.layout.constraints import Bounds, Constraints
+from tsmodel.layout.constraints import Bounds
 from tsmodel.layout.placing import VERSION, Layout, placed_dtype
 from tsmodel.layout.row_codecs import SIZE_FIELD, Fit, Mismatch, RowCodec, fit
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
@@ -47,17 +47,8 @@ _Holds: TypeAlias = Sequence[tuple[int, Callable[[Sequence[Any]], bool]]]
 class FixedRowCodec(RowCodec[RowT]):
     """See `RowCodec`."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        make: Callable[..., RowT],
-        fixed: Mapping[str, int] | None = None,
-        tuples: Callable[[Iterable[RowT]], Iterable[tuple[Any, ...]]] | None = None,
-        constraints: Mapping[str, Constraints] | None = None,
-        *,
-        strict_read: bool = False,
-    ) -> None:
-        super().__init__(layout, make, fixed, tuples, constraints, strict_read=strict_read)
+    def _prepare(self) -> None:
+        layout = self.layout
         slots = layout.slots
         plain = is_plain(layout)
         self._load = None if plain else loader(layout, _KEYS)
@@ -97,14 +88,12 @@ class FixedRowCodec(RowCodec[RowT]):
         return Fit(found.records[~faulty], (*found.mismatches, *self._faults(_raw(np.asarray(found.records))[faulty])))
 
     def rows(self, records: Any) -> Iterator[RowT]:
-        """See `RowCodec.rows`."""
         if self._swapped is not None:
             records = np.asarray(records).view(_dtype(GET_FORM, self.layout, stored=True)).astype(self._swapped)
         unpacked = self._unpack.iter_unpack(bytes_of(records))
         return starmap(self.make, unpacked) if self._load is None else iter(self._load(self.make, unpacked))
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
-        """See `RowCodec.encode`."""
         if not rows:
             return []
         form = PUTA_FORM if with_acq else PUT_FORM
@@ -113,7 +102,6 @@ class FixedRowCodec(RowCodec[RowT]):
         return batches_by_cid(values["cid"], self._records(form, values))
 
     def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
-        """See `RowCodec.chunk_of`."""
         records = self._records(GET_FORM, self._values(rows, 0))
         for name in KEY_FIELDS:
             records[name] = keys[name]
@@ -285,12 +273,5 @@ def _payload(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     placed = [(name, kind, offset - header) for name, (kind, offset, *_) in fields.items() if offset >= header]
     if not placed:
         return None
-    names, formats, offsets = zip(*placed, strict=True)
-    return np.dtype(
-        {
-            "names": list(names),
-            "formats": list(formats),
-            "offsets": list(offsets),
-            "itemsize": dtype.itemsize - header,
-        }
-    )
+    names, kinds, offsets = zip(*placed, strict=True)
+    return placed_dtype(list(names), list(kinds), list(offsets), dtype.itemsize - header)

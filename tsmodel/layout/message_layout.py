@@ -20,7 +20,7 @@ from tsmodel.layout.placing import Layout, LayoutError, LayoutField
 from tsmodel.types.codec import Description, FieldCodec
 from tsmodel.types.declaring import PaddingBytes
 from tsmodel.types.field_faults import FieldFault
-from tsmodel.types.packed import may_not_be_finite, not_finite
+from tsmodel.types.packed import coders, may_not_be_finite, not_finite
 from tsmodel.types.scalars import shown
 
 __all__ = ["Encoding", "MessageLayout"]
@@ -42,14 +42,8 @@ class MessageLayout(Layout, frozen=True):
     message: type = msgspec.Struct
 
     @cached_property
-    def _encode(self) -> Callable[[Any], bytes]:
-        module: Any = getattr(msgspec, self.encoding)
-        return module.Encoder().encode  # type: ignore[no-any-return]
-
-    @cached_property
-    def _decode(self) -> Callable[[bytes], Any]:
-        module: Any = getattr(msgspec, self.encoding)
-        return module.Decoder(self.message).decode  # type: ignore[no-any-return]
+    def _coders(self) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+        return coders(self.encoding, self.message)
 
     @classmethod
     def of_message(
@@ -81,20 +75,12 @@ class MessageLayout(Layout, frozen=True):
             for field in placed
         ]
         message = msgspec.defstruct(name, members, kw_only=True)
-        return cls(
-            tuple(placed),
-            "little",
-            None,
-            version=version,
-            encoding=encoding,
-            message=message,
-        )
+        return cls(tuple(placed), "little", None, version=version, encoding=encoding, message=message)
 
     def read(self, payload: bytes) -> tuple[Any, ...]:
-        """See `Layout.read`."""
         self.check_version(payload)
         try:
-            message = self._decode(payload[self.leading :])
+            message = self._coders[1](payload[self.leading :])
         except _UNFIT as error:
             raise FieldFault(f"it is not a {self.encoding} message with these fields: {error}") from None
         values = msgspec.structs.astuple(message)
@@ -104,7 +90,6 @@ class MessageLayout(Layout, frozen=True):
         return values
 
     def fault(self, field: LayoutField, value: object) -> FieldFault | None:
-        """See `Layout.fault`."""
         if fault := super().fault(field, value) or (not_finite(value) if self.encoding == "json" else None):
             return fault
         module: Any = getattr(msgspec, self.encoding)
@@ -116,13 +101,13 @@ class MessageLayout(Layout, frozen=True):
         return None
 
     def write(self, values: Sequence[Any]) -> bytes:
-        """See `Layout.write`."""
         for field, value in zip(self.fields, values, strict=True):
             if fault := field.codec.fault(value):
                 raise fault.within(field.name)
+        encode, decode = self._coders
         try:
-            raw: bytes = self._encode(dict(zip(self.names, values, strict=True)))
-            self._decode(raw)  # in a message, a Decimal is text, and True is not a number
+            raw = encode(dict(zip(self.names, values, strict=True)))
+            decode(raw)  # in a message, a Decimal is text, and True is not a number
         except _UNFIT as error:
             self._refuse(values)
             raise FieldFault(f"it cannot be stored as a message: {error}") from error

@@ -38,11 +38,9 @@ __all__ = [
     "LayoutError",
     "LayoutField",
     "Slot",
-    "html_table_of",
     "laid_out",
     "packed",
     "placed_dtype",
-    "table_of",
 ]
 
 
@@ -113,13 +111,6 @@ class LayoutField(msgspec.Struct, frozen=True):
         assert self.bit is not None
         mask: Mask = _bitmap(records)[:, self.bit // 8] & (1 << self.bit % 8) != 0
         return mask
-
-    @property
-    def scalar(self) -> Scalar:
-        """The scalar of a scalar field."""
-        assert self.codec.is_plain
-        assert self.codec.number is not None
-        return self.codec.number
 
     def description(self) -> Description:
         """Its name, type and position as JSON data; see `FieldCodec.description`."""
@@ -269,10 +260,15 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
         whole["fields"] = [field.description() for field in self.fields]
         return whole
 
+    @cached_property
+    def bits(self) -> int:
+        """Number of fields that have a bit in the bitmap of present fields."""
+        return sum(field.bit is not None for field in self.fields)
+
     @property
     def bitmap(self) -> int:
-        """Size of the bitmap of present fields, in bytes."""
-        return -(-sum(field.bit is not None for field in self.fields) // 8)
+        """Size of that bitmap in bytes."""
+        return -(-self.bits // 8)
 
     def faulty(self, records: npt.NDArray[Any]) -> Mask | None:
         """Mask of the records with an invalid value in a field of fixed width; None if there is none.
@@ -280,8 +276,8 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
         Args:
             records: structured array of `dtype`, or with its members; shape (n,)."""
         masks = [mask for field in self._checked if (mask := self._faulty(field, records)) is not None]
-        if unused := self._unused_bits(records):
-            masks.append(unused[0])
+        if used := self.bits % 8:
+            masks.append(_bitmap(records)[:, -1] >> used != 0)  # an unused bit is set
         if self.version is not None and self.size is not None:
             masks.append(records[VERSION] != self.version)
         return np.logical_or.reduce(masks) if len(masks) > 1 else masks[0] if masks else None
@@ -295,13 +291,6 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
         present = field.present(records)
         raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), item.size)
         return np.where(present, False if mask is None else mask, raw.any(axis=1))
-
-    def _unused_bits(self, records: npt.NDArray[Any]) -> list[Mask]:
-        """Mask of the records in which an unused bit of the bitmap is set; empty if all bits are in use."""
-        used = sum(field.bit is not None for field in self.fields)
-        if used % 8 == 0:
-            return []
-        return [_bitmap(records)[:, -1] >> (used % 8) != 0]
 
     def read(self, payload: bytes) -> tuple[Any, ...]:
         """Decodes a payload field by field: slow, but an error says where the fault is.
@@ -324,7 +313,7 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
                 f"the bitmap of present fields takes {self.bitmap} bytes, but only {end - first} are left", first
             )
         bits = int.from_bytes(payload[first:at], "little")
-        if bits >> sum(field.bit is not None for field in self.fields):
+        if bits >> self.bits:
             raise FieldFault("the bitmap of present fields has bits set that belong to no field", first)
         values = []
         slots = {slot.name: slot for slot in self.slots}
@@ -405,10 +394,14 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
         return b"".join([*pieces, bytes(self.tail)])
 
     def __str__(self) -> str:
-        return table_of(self)
+        rows = _rows(self)
+        wide = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]
+        return "\n".join([*lines, _summary(self)])
 
     def _repr_html_(self) -> str:
-        return html_table_of(self)
+        head, *rows = _rows(self)
+        return html_table(_summary(self), head, rows)
 
 
 def _bitmap(records: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -572,20 +565,6 @@ class _Placing:
 def _name_of(codec: FixedCodec) -> str:
     """Name of the integer type that bit-fields share."""
     return next(name for name, scalar in SCALARS.items() if scalar.kind == "int" and scalar.code == codec.code)
-
-
-def table_of(layout: Layout) -> str:
-    """The layout as a text table: offset, size, type and name of each field, including padding."""
-    rows = _rows(layout)
-    wide = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]
-    return "\n".join([*lines, _summary(layout)])
-
-
-def html_table_of(layout: Layout) -> str:
-    """The layout as an HTML table, for notebooks."""
-    head, *rows = _rows(layout)
-    return html_table(_summary(layout), head, rows)
 
 
 def _rows(layout: Layout) -> list[tuple[str, str, str, str]]:

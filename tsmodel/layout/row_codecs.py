@@ -45,10 +45,8 @@ __all__ = [
     "RowCodec",
     "fit",
     "mismatches_of",
-    "payload_sizes",
     "split_by",
 ]
-
 
 SIZE_FIELD: Final = "_size"
 """Name of a record's size field in structured arrays; no field of a model may begin with an underscore."""
@@ -158,11 +156,6 @@ class Discriminator(msgspec.Struct, frozen=True):
         return f"{self.model} takes {', '.join(parts)}"
 
 
-def payload_sizes(layout: Layout) -> tuple[int, int | None]:
-    """Minimum and maximum size of a payload; the maximum is None if there is none."""
-    return layout.least_size, layout.size
-
-
 def _begins_with(chunk: Chunk, first: int) -> Mask:
     """Mask of the payloads that begin with this byte; shape (n,)."""
     mask: Mask = chunk.sizes() > _HEADER if chunk.record_size <= _HEADER else np.ones(len(chunk), np.bool_)
@@ -254,6 +247,10 @@ class RowCodec(ABC, Generic[RowT]):
         self.discriminators: tuple[Discriminator, ...] = ()
         self.caps: tuple[int, int] | None = None
         self.tuples = tuples or partial(map, attrgetter(*self._codecs))
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Compiles what reading and writing need; called once, at the end of `__init__`."""
 
     def fit(self, chunk: Chunk) -> Fit:
         """Separates the records of a chunk that match the layout from mismatches."""
@@ -323,15 +320,15 @@ class RowCodec(ABC, Generic[RowT]):
         Raises:
             EncodeError: if a value cannot be stored.
         """
-        values = [getattr(row, name) for name in self.layout.names]
         try:
-            payload = self.layout.write(values)
+            payload = self.layout.write([getattr(row, name) for name in self.layout.names])
         except FieldFault as fault:
             name = fault.field.partition(".")[0]
             raise EncodeError(
                 f"{type(row).__name__}.{fault.field}: {fault.why}", field=name, value=getattr(row, name)
             ) from fault
-        for (name, constraint), value in self._constrained(values):
+        for name, constraint in self.constraints.items():
+            value = getattr(row, name)
             if why := constraint.violation(value):
                 raise EncodeError(f"{type(row).__name__}.{name}: {why}", field=name, value=value)
         return payload
@@ -356,11 +353,6 @@ class RowCodec(ABC, Generic[RowT]):
     def payloads(self, records: Any) -> Iterable[bytes]:
         """The payloads of records that `fit` returned."""
 
-    def _constrained(self, values: Sequence[Any]) -> Iterator[tuple[tuple[str, Constraints], Any]]:
-        by_name = dict(zip(self.layout.names, values, strict=True))
-        for name, constraint in self.constraints.items():
-            yield (name, constraint), by_name[name]
-
     @property
     def writing(self) -> RowCodec[RowT]:
         """The codec that writes rows: that of the newest version."""
@@ -368,17 +360,14 @@ class RowCodec(ABC, Generic[RowT]):
 
     def _check_keys(self, names: Iterable[str], columns: Any, rows: Sequence[RowT], first: int) -> None:
         for name in names:
-            self._check_key(name, columns[name], rows, first)
-
-    def _check_key(self, name: str, column: npt.NDArray[Any], rows: Sequence[RowT], first: int) -> None:
-        if fault := self.key_fault(name, column):
-            at, why = fault
-            raise EncodeError(
-                f"record {first + at}: {type(rows[at]).__name__}.{name} {why}",
-                record=first + at,
-                field=name,
-                value=int(column[at]),
-            )
+            if fault := self.key_fault(name, columns[name]):
+                at, why = fault
+                raise EncodeError(
+                    f"record {first + at}: {type(rows[at]).__name__}.{name} {why}",
+                    record=first + at,
+                    field=name,
+                    value=int(columns[name][at]),
+                )
 
     def key_fault(self, name: str, column: npt.NDArray[Any]) -> tuple[int, str] | None:
         """Finds the first value of a key component's column (shape (n,)) that records of this codec may not have. Returns

@@ -9,7 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, starmap
 from operator import add
 from typing import Any, Final, TypeVar
@@ -21,7 +21,6 @@ import numpy.typing as npt
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, unpack_key
 from tsmodel.layout.compiling import reader, writer
-from tsmodel.layout.constraints import Constraints
 from tsmodel.layout.message_layout import MessageLayout
 from tsmodel.layout.placing import Layout, LayoutField, Slot
 from tsmodel.layout.row_codecs import Fit, Mismatch, RowCodec
@@ -85,24 +84,10 @@ class VariableRecords(msgspec.Struct, frozen=True, eq=False):
 
 
 class VariableRowCodec(RowCodec[RowT]):
-    """See `RowCodec`.
+    """See `RowCodec`."""
 
-    Args:
-        read: decodes a payload; if it raises, `layout.read` explains why.
-        write: encodes a payload.
-    """
-
-    def __init__(
-        self,
-        layout: Layout,
-        make: Callable[..., RowT],
-        fixed: Mapping[str, int] | None = None,
-        tuples: Callable[[Iterable[RowT]], Iterable[tuple[Any, ...]]] | None = None,
-        constraints: Mapping[str, Constraints] | None = None,
-        *,
-        strict_read: bool = False,
-    ) -> None:
-        super().__init__(layout, make, fixed, tuples, constraints, strict_read=strict_read)
+    def _prepare(self) -> None:
+        layout = self.layout
         is_message = isinstance(layout, MessageLayout)
         self._read = _messages(layout) if is_message else reader(layout)
         self._writers = {} if is_message else {form.name: writer(layout, form) for form in (PUT_FORM, PUTA_FORM, GET_FORM)}
@@ -125,12 +110,10 @@ class VariableRowCodec(RowCodec[RowT]):
         return self.fit(chunk) if records is None else Fit(records)
 
     def rows(self, records: VariableRecords) -> Iterator[RowT]:
-        """See `RowCodec.rows`."""
         keys = _KEY.iter_unpack(bytes_of(records.headers))
         return starmap(self.make, map(add, keys, records.values))
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
-        """See `RowCodec.encode`."""
         if not rows:
             return []
         form = PUTA_FORM if with_acq else PUT_FORM
@@ -154,7 +137,6 @@ class VariableRowCodec(RowCodec[RowT]):
         return list(_batches(cids, records, sizes))
 
     def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
-        """See `RowCodec.chunk_of`."""
         columns = zip(*(keys[name].tolist() for name in KEY_FIELDS), strict=True)
         tuples = [(*key, *values[_KEYS:]) for key, values in zip(columns, self.tuples(rows), strict=True)]
         records = self._written(rows, tuples, GET_FORM, 0)
@@ -188,7 +170,6 @@ class VariableRowCodec(RowCodec[RowT]):
         ]
 
     def values_of(self, payload: bytes) -> tuple[Any, ...]:
-        """See `RowCodec.values_of`."""
         try:
             (values,) = self._read(payload, (0,), (len(payload),))
             return values

@@ -69,15 +69,14 @@ class EvolvingRowCodec(RowCodec[RowT]):
         self._own = own
         self._old = old
         self._kind = kind
-        super().__init__(own.layout, own.make, own.fixed, own.tuples, own.constraints, strict_read=own.strict_read)
+        super().__init__(own.layout, own.make, own.fixed, own.tuples, own.constraints)  # `own` and `old` read strictly
         self.upgrade: Callable[[Any], RowT] | None = None
         (discriminator,) = own.discriminators
         self._groups = (before(old.discriminators, discriminator.since), own.discriminators)
         self.discriminators = (*self._groups[0], discriminator)
         self.caps = own.caps
 
-    def fit(self, chunk: Chunk) -> Fit:
-        """See `RowCodec.fit`."""
+    def _fit(self, chunk: Chunk) -> Fit:
         (old, own), mismatches = self._sorted(chunk)
         if len(old):
             found = self._old.fit(old)
@@ -98,23 +97,16 @@ class EvolvingRowCodec(RowCodec[RowT]):
         mismatches += (*labelled(fits[0].mismatches, self._old_name), *fits[1].mismatches)
         return Fit(np.concatenate([keys_of(each.records) for each in fits]), mismatches)
 
-    def _fit(self, chunk: Chunk) -> Fit:
-        return self.fit(chunk)
-
     def rows(self, records: Any) -> Iterator[RowT]:
-        """See `RowCodec.rows`."""
         return self._own.rows(records)
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
-        """See `RowCodec.encode`."""
         return self._own.encode(rows, with_acq=with_acq, first=first)
 
     def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
-        """See `RowCodec.chunk_of`."""
         return self._own.chunk_of(rows, keys)
 
     def payload_of(self, row: RowT) -> bytes:
-        """See `RowCodec.payload_of`."""
         return self._own.payload_of(row)
 
     def row_of(self, key: Key, payload: bytes) -> RowT:
@@ -134,7 +126,6 @@ class EvolvingRowCodec(RowCodec[RowT]):
 
     @property
     def writing(self) -> RowCodec[RowT]:
-        """See `RowCodec.writing`."""
         return self._own.writing
 
     def payloads(self, records: Any) -> Iterable[bytes]:
@@ -260,16 +251,12 @@ class UnionRowCodec(RowCodec[Any]):
         self._groups = [codec.discriminators for _, codec in members]
         self.discriminators = tuple(chain.from_iterable(self._groups))
 
-    def fit(self, chunk: Chunk) -> Fit:
+    def _fit(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit`; the records are `UnionRecords`."""
         return self._fitted(chunk, keys_only=False)
 
     def fit_keys(self, chunk: Chunk) -> Fit:
-        """See `RowCodec.fit_keys`."""
         return self._fitted(chunk, keys_only=True)
-
-    def _fit(self, chunk: Chunk) -> Fit:
-        return self.fit(chunk)
 
     def _fitted(self, chunk: Chunk, *, keys_only: bool) -> Fit:
         chunks, mismatches = split_by(chunk, self._groups, self._name, keys=True)
@@ -281,7 +268,6 @@ class UnionRowCodec(RowCodec[Any]):
         return Fit(UnionRecords(tuple(parts)), mismatches)
 
     def rows(self, records: UnionRecords) -> Iterator[Any]:
-        """See `RowCodec.rows`."""
         pairs = zip(self._members, records.parts, strict=True)
         return chain.from_iterable(codec.rows(part) for (_, codec), part in pairs)
 

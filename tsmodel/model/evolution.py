@@ -19,7 +19,7 @@ import msgspec
 from tsmodel.errors import SchemaError, TimestampError
 from tsmodel.keys import LIMITS
 from tsmodel.layout import RowCodec
-from tsmodel.layout.row_codecs import Discriminator, payload_sizes
+from tsmodel.layout.row_codecs import Discriminator
 from tsmodel.layout.versions import EvolvingRowCodec, before
 from tsmodel.model.model_schema import SCHEMA, Schema
 from tsmodel.timestamps import TimeLike, to_iso, to_ns
@@ -126,7 +126,7 @@ def with_versions(schema: Schema, codec: RowCodec[Any], cls: type) -> RowCodec[A
         SchemaError: if the records cannot be distinguished from those of an older version.
     """
     evolution = evolution_of(schema)
-    least, most = payload_sizes(schema.layout)
+    least, most = schema.layout.least_size, schema.layout.size
     own = Discriminator(schema.model, least, most, schema.layout.version, schema.fixed, evolution.since)
     codec.discriminators = (own,)
     old = evolution.replaces

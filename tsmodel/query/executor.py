@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from contextvars import ContextVar
-from functools import partial, wraps
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.backend import AsyncRemover, Predicate, RemovalKind, Remover
+from tsmodel.backend import Predicate, RemovalKind, Remover
 from tsmodel.errors import NoSessionError, QueryError
-from tsmodel.io.effects import Ask, Emit, LastAcq, LastAcqOf, Work
+from tsmodel.io.effects import Block, Emit, LastAcq, ShardsOf, Work
 from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
@@ -46,7 +46,6 @@ __all__ = [
     "Make",
     "Regrouping",
     "Source",
-    "awaited",
     "current",
     "enter",
     "first_of",
@@ -109,7 +108,7 @@ class AsyncSource(Protocol):
         """See `Source.on_backend`."""
         ...
 
-    def remover(self, what: str) -> AsyncRemover:
+    def remover(self, what: str) -> Remover:
         """See `Source.remover`."""
         ...
 
@@ -254,7 +253,7 @@ class Execution(Generic[M]):
             )
         self.boxes()
         remover = self.reading.remover(f"{kind}()")
-        removed: int = yield Ask(
+        removed: int = yield Block(
             partial(remover.remove, found.boxes, found.predicate, kind=kind, what=found.what, note=note, dry_run=dry_run)
         )
         return removed
@@ -341,20 +340,6 @@ class AsyncExecutor(Execution[M]):
         return items_async(stream_async(work, self.reading.on_backend()))
 
 
-def awaited(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """The asynchronous form of a method whose class has an asynchronous twin.
-
-    The method must return what `run` of its executor gives: an `AsyncExecutor` gives an awaitable.
-    """
-
-    @wraps(method)
-    async def awaiting(self: Any, /, *args: P.args, **options: P.kwargs) -> R:
-        result: Any = method(self, *args, **options)
-        return await result  # type: ignore[no-any-return]
-
-    return awaiting
-
-
 def then(work: Work[R], function: Callable[[R], T]) -> Work[T]:
     """Work whose result is a function of another's."""
     return function((yield from work))
@@ -367,9 +352,8 @@ def first_of(rows: Sequence[T]) -> T | None:
 
 def last_acq(boxes: Sequence[KeyRange], shard: int | None = None) -> Work[int]:
     """Asks for the acq below which the records of key ranges never change again; with `shard`, on that store only."""
-    together: int | None = (yield LastAcqOf(tuple(boxes))) if len(boxes) > 1 and shard is None else None
-    if together is not None:
-        return together
+    if len(boxes) > 1 and shard is None and (yield ShardsOf(boxes)) != (None,):
+        return (yield LastAcq(boxes[0], also=tuple(boxes[1:])))  # type: ignore[no-any-return]
     least: int = LIMITS["acq"].bound
     for box in boxes:
         least = min(least, (yield LastAcq(box, shard)))

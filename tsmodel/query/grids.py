@@ -22,7 +22,19 @@ from tsmodel.errors import QueryError, TimestampError
 from tsmodel.timestamps import EPOCH, EPOCH_UNIX_NS, DurationLike, TimeLike, duration_ns, to_ns
 from tsmodel.timestamps import zone_of as _zone_of
 
-__all__ = ["DAY", "Clock", "Grid", "Lengths", "Months", "Multiples", "Times", "day_of", "grid_of", "past", "zone_of"]
+__all__ = ["Grid", "day_of", "grid_of", "zone_of"]
+
+Times: TypeAlias = npt.NDArray[np.int64]
+
+_LEAST: Final = -(2**63)
+_GREATEST: Final = 2**63 - 1
+_SECOND: Final = 10**9
+_DAY_S: Final = 86_400
+_DAY: Final = _DAY_S * _SECOND
+_EPOCH_DAYS: Final = EPOCH_UNIX_NS // _DAY
+_EPOCH_MONTHS: Final = (2001 - 1970) * 12
+_BEYOND: Final = "a window starts or ends outside the range of int64 ns"
+_CALENDAR: Final = re.compile(r"([1-9][0-9]{0,3})(mo|y)")
 
 
 def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
@@ -55,172 +67,6 @@ def day_of(date: dt.date | str, tz: str | dt.tzinfo) -> tuple[int, int]:
         return to_ns(start), to_ns(end)
     except (ValueError, TypeError, OverflowError) as error:
         raise QueryError(f'on() takes a day such as "2026-03-29", not {date!r}: {error}') from error
-
-
-_BEYOND: Final = "a window starts or ends outside the range of int64 ns"
-_SECOND: Final = 10**9
-_DAY_S: Final = 86_400
-_LEAST_S: Final = -(2**63) // _SECOND + _DAY_S
-_GREATEST_S: Final = 2**63 // _SECOND - _DAY_S
-
-
-class Clock:
-    """The offsets of a time zone from UTC."""
-
-    def __init__(self, zone: dt.tzinfo) -> None:
-        self._zone = zone
-
-    def offset(self, time: int) -> int:
-        """The offset in ns at a time, in ns since 2001."""
-        return self._offset(min(max(time // _SECOND, _LEAST_S), _GREATEST_S))
-
-    def offsets(self, low: int, high: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The offsets between two times.
-
-        Args:
-            low: the earlier time, ns since 2001.
-            high: the later time.
-
-        Returns:
-            Two arrays of shape (n,), in ns: the times since which an offset applies, ascending, the first one at or before
-            `low`; and the offsets.
-        """
-        at = max(low // _SECOND, _LEAST_S)
-        end = min(high // _SECOND + 1, _GREATEST_S)
-        changes, offsets = [at], [self._offset(at)]
-        while at < end:
-            later = min(at + _DAY_S, end)
-            offset = self._offset(later)
-            if offset != offsets[-1]:
-                changes.append(self._change(at, later))
-                offsets.append(offset)
-            at = later
-        return np.array(changes, np.int64) * _SECOND, np.array(offsets, np.int64)
-
-    def _change(self, before: int, after: int) -> int:
-        """The first second that has the offset of `after`."""
-        offset = self._offset(after)
-        while after - before > 1:
-            middle = (before + after) // 2
-            if self._offset(middle) == offset:
-                after = middle
-            else:
-                before = middle
-        return after
-
-    def _offset(self, seconds: int) -> int:
-        moment = (EPOCH + dt.timedelta(seconds=seconds)).astimezone(self._zone)
-        offset = moment.utcoffset()
-        assert offset is not None
-        return (offset.days * _DAY_S + offset.seconds) * _SECOND + offset.microseconds * 1000
-
-
-Times: TypeAlias = npt.NDArray[np.int64]
-
-DAY: Final = 86_400 * 10**9
-_EPOCH_DAYS: Final = EPOCH_UNIX_NS // DAY
-_EPOCH_MONTHS: Final = (2001 - 1970) * 12
-
-
-def past(starts: Times, every: int) -> Times:
-    """Times plus a length, or the greatest time if that overflows."""
-    ends: Times = starts + np.int64(every)
-    ends[ends < starts] = 2**63 - 1
-    return ends
-
-
-class Multiples(Protocol):
-    """Multiples of a length in local time, which counts ns since 2001-01-01 as the clock shows them."""
-
-    @property
-    def longest(self) -> int:
-        """An upper bound of the length, in ns."""
-        ...
-
-    def floor(self, local: Times) -> Times:
-        """The multiple at or before each time."""
-        ...
-
-    def after(self, multiples: Times) -> Times:
-        """The multiple after each multiple."""
-        ...
-
-    def between(self, first: int, last: int) -> Times:
-        """All multiples from `first` to `last`, both included."""
-        ...
-
-    def divides(self, shift: int) -> bool:
-        """Whether a shift is a whole number of lengths."""
-        ...
-
-
-@attrs.frozen
-class Lengths:
-    """Multiples of a fixed length, counted from `origin`."""
-
-    every: int
-    origin: int
-
-    @property
-    def longest(self) -> int:
-        return self.every
-
-    def floor(self, local: Times) -> Times:
-        floored: Times = (local - self.origin) // self.every * self.every + self.origin
-        return floored
-
-    def after(self, multiples: Times) -> Times:
-        return past(multiples, self.every)
-
-    def between(self, first: int, last: int) -> Times:
-        multiples: Times = first + np.arange((last - first) // self.every + 1) * np.int64(self.every)
-        return multiples
-
-    def divides(self, shift: int) -> bool:
-        return shift % self.every == 0
-
-
-@attrs.frozen
-class Months:
-    """The first midnights of every `months`-th calendar month, counted from January 2001."""
-
-    months: int
-
-    @property
-    def longest(self) -> int:
-        return self.months * 31 * DAY
-
-    def floor(self, local: Times) -> Times:
-        days = (local // DAY + _EPOCH_DAYS).astype("M8[D]")
-        months = days.astype("M8[M]").astype(np.int64) - _EPOCH_MONTHS
-        return self._midnights(months // self.months)
-
-    def after(self, multiples: Times) -> Times:
-        return self._midnights(self._places(multiples) + 1)
-
-    def between(self, first: int, last: int) -> Times:
-        begin, end = self._places(np.array([first, last], np.int64)).tolist()
-        return self._midnights(np.arange(begin, end + 1))
-
-    def divides(self, shift: int) -> bool:
-        return not shift
-
-    def _places(self, multiples: Times) -> Times:
-        days = (multiples // DAY + _EPOCH_DAYS).astype("M8[D]")
-        places: Times = (days.astype("M8[M]").astype(np.int64) - _EPOCH_MONTHS) // self.months
-        return places
-
-    def _midnights(self, places: Times) -> Times:
-        months = (places * self.months + _EPOCH_MONTHS).astype("M8[M]")
-        days: Times = months.astype("M8[D]").astype(np.int64) - _EPOCH_DAYS
-        if len(days) and (int(days.max()) > 2**63 // DAY - 2 or int(days.min()) < -(2**63) // DAY + 2):
-            raise QueryError(_BEYOND)
-        return days * DAY
-
-
-_LEAST: Final = -(2**63)
-_MONTHS: Final = {"mo": 1, "y": 12}
-_CALENDAR: Final = re.compile(r"([1-9][0-9]{0,3})(mo|y)")
 
 
 class Grid(Protocol):
@@ -263,31 +109,26 @@ def grid_of(every: DurationLike, origin: TimeLike | None, tz: str | dt.tzinfo | 
     if calendar:
         if origin is not None:
             raise QueryError(f"windows of resample({every!r}) start with calendar months: leave out origin=")
-        return ClockGrid(Months(int(calendar[1]) * _MONTHS[calendar[2]]), Clock(zone_of(tz or "UTC")))
+        months = Months(int(calendar[1]) * (12 if calendar[2] == "y" else 1))
+        return months if tz is None else LocalGrid(months, zone_of(tz))
     length = duration_ns(every)
     if not 0 < length < 2**62:
         raise QueryError(f"resample({every!r}): a window must be longer than 0 and shorter than 146 years")
     begin = 0 if origin is None else to_ns(origin)
     if tz is None:
-        return FixedGrid(length, begin % length)
-    clock = Clock(zone_of(tz))
-    return ClockGrid(Lengths(length, 0 if origin is None else (begin + clock.offset(begin)) % length), clock)
+        return Lengths(length, begin % length)
+    zone = zone_of(tz)
+    return LocalGrid(Lengths(length, 0 if origin is None else (begin + _offset(zone, begin // _SECOND)) % length), zone)
 
 
 @attrs.frozen
-class FixedGrid:
-    """Windows of a fixed length.
-
-    Attributes:
-        every: the length in ns.
-        origin: the start of a window, with `0 <= origin < every`.
-    """
+class Lengths:
+    """A grid of windows of `every` ns, one of which starts at `origin`, with `0 <= origin < every`."""
 
     every: int
     origin: int
 
     def starts(self, times: Times) -> Times:
-        """See `Grid.starts`."""
         starts = times - self.origin if self.origin else times
         starts = np.floor_divide(starts, self.every)
         starts *= self.every
@@ -298,39 +139,74 @@ class FixedGrid:
         return starts
 
     def ends(self, starts: Times) -> Times:
-        """See `Grid.ends`."""
-        return past(starts, self.every)
+        ends: Times = starts + np.int64(self.every)
+        ends[ends < starts] = _GREATEST
+        return ends
 
     def edges(self, first: int, last: int) -> Times:
-        """See `Grid.edges`."""
         edges: Times = first + np.arange((last - first) // self.every + 1) * np.int64(self.every)
         return edges
 
     def most(self, first: int, last: int) -> int:
-        """See `Grid.most`."""
         return (last - first) // self.every + 1
 
 
-class ClockGrid:
-    """Windows in the local time of a zone.
+@attrs.frozen
+class Months:
+    """A grid of windows of `months` calendar months, counted from January 2001."""
 
-    A period lies between two changes of the offset. Within it, a window starts at each multiple of the length. For each
+    months: int
+
+    @property
+    def every(self) -> int:
+        """An upper bound of the length, in ns."""
+        return self.months * 31 * _DAY
+
+    def starts(self, times: Times) -> Times:
+        return self._midnights(self._places(times))
+
+    def ends(self, starts: Times) -> Times:
+        return self._midnights(self._places(starts) + 1)
+
+    def edges(self, first: int, last: int) -> Times:
+        begin, end = self._places(np.array([first, last], np.int64)).tolist()
+        return self._midnights(np.arange(begin, end + 1))
+
+    def most(self, first: int, last: int) -> int:
+        return (last - first) // (self.months * 28 * _DAY) + 1
+
+    def _places(self, times: Times) -> Times:
+        days = (times // _DAY + _EPOCH_DAYS).astype("M8[D]")
+        places: Times = (days.astype("M8[M]").astype(np.int64) - _EPOCH_MONTHS) // self.months
+        return places
+
+    def _midnights(self, places: Times) -> Times:
+        months = (places * self.months + _EPOCH_MONTHS).astype("M8[M]")
+        days: Times = months.astype("M8[D]").astype(np.int64) - _EPOCH_DAYS
+        if len(days) and (int(days.max()) > 2**63 // _DAY - 2 or int(days.min()) < -(2**63) // _DAY + 2):
+            raise QueryError(_BEYOND)
+        return days * _DAY
+
+
+class LocalGrid:
+    """A grid in the local time of a zone.
+
+    A period lies between two changes of the zone's offset. Within it, a window starts where one of `local` does. For each
     period, the grid knows where its first window starts (`_firsts`), and the start of the window before that one, which
     extends into the period (`_carried`).
 
     Args:
-        steps: the multiples.
-        clock: the offsets of the zone.
+        local: the windows in local time, which counts ns since 2001-01-01 as the clock shows them.
+        zone: the time zone.
     """
 
-    def __init__(self, steps: Multiples, clock: Clock) -> None:
-        self._steps = steps
-        self._clock = clock
+    def __init__(self, local: Lengths | Months, zone: dt.tzinfo) -> None:
+        self._local = local
+        self._zone = zone
         self._covered: tuple[int, int] | None = None
         self._changes = self._offsets = self._firsts = self._carried = self._nexts = np.empty(0, np.int64)
 
     def starts(self, times: Times) -> Times:
-        """See `Grid.starts`."""
         if not len(times):
             return times
         low, high = int(times.min()), int(times.max())
@@ -338,25 +214,22 @@ class ClockGrid:
         at = self._periods(np.array([low, high], np.int64))
         at = at[0] if at[0] == at[1] else self._periods(times)
         offsets, firsts = self._offsets[at], self._firsts[at]
-        begun = np.maximum(self._steps.floor(times + offsets) - offsets, firsts)
+        begun = np.maximum(self._local.starts(times + offsets) - offsets, firsts)
         starts = np.where(times >= firsts, begun, self._carried[at])
         _check_starts(starts, times)
         return starts
 
     def ends(self, starts: Times) -> Times:
-        """See `Grid.ends`."""
         if not len(starts):
             return starts
         self._cover(int(starts.min()), int(starts.max()))
         at = self._periods(starts)
         offsets = self._offsets[at]
-        ends = self._steps.after(self._steps.floor(starts + offsets)) - offsets
-        return np.where(
-            ends >= np.append(self._changes[1:], 2**63 - 1)[at], np.append(self._nexts[1:], 2**63 - 1)[at], ends
-        )
+        ends = self._local.ends(self._local.starts(starts + offsets)) - offsets
+        changes, nexts = (np.append(each[1:], _GREATEST)[at] for each in (self._changes, self._nexts))
+        return np.where(ends >= changes, nexts, ends)
 
     def edges(self, first: int, last: int) -> Times:
-        """See `Grid.edges`."""
         self._cover(first, last)
         begin, end = self._periods(np.array([first, last], np.int64)).tolist()
         parts = []
@@ -365,14 +238,12 @@ class ClockGrid:
             low = max(first, least)
             high = min(last, int(self._changes[at + 1]) - 1) if at + 1 < len(self._changes) else last
             if low <= high:
-                multiples = self._steps.floor(np.array([low + offset, high + offset], np.int64)).tolist()
-                parts.append(np.unique(np.maximum(self._steps.between(*multiples) - offset, low)))
+                limits = self._local.starts(np.array([low + offset, high + offset], np.int64)).tolist()
+                parts.append(np.unique(np.maximum(self._local.edges(*limits) - offset, low)))
         return np.concatenate(parts)
 
     def most(self, first: int, last: int) -> int:
-        """See `Grid.most`."""
-        shortest = self._steps.longest if isinstance(self._steps, Lengths) else self._steps.longest * 28 // 31
-        return (last - first) // shortest + 2 * len(self._changes) + 1
+        return self._local.most(first, last) + 2 * len(self._changes)
 
     def _periods(self, times: Times) -> npt.NDArray[np.intp]:
         found: npt.NDArray[np.intp] = np.searchsorted(self._changes, times, "right") - 1
@@ -384,12 +255,11 @@ class ClockGrid:
             if self._covered[0] <= low and high <= self._covered[1]:
                 return
             low, high = min(low, self._covered[0]), max(high, self._covered[1])
-        margin = 2 * self._steps.longest + 2 * DAY
-        if low - margin < _LEAST or high + margin >= 2**63:
+        margin = 2 * self._local.every + 2 * _DAY
+        if low - margin < _LEAST or high + margin > _GREATEST:
             raise QueryError(_BEYOND)
-        self._changes, self._offsets = self._clock.offsets(low - margin, high + margin)
+        changes, offsets = _offsets(self._zone, low - margin, high + margin)
         self._covered = low, high
-        changes, offsets = self._changes.tolist(), self._offsets.tolist()
         firsts, carried = [_LEAST], [_LEAST]
         for at in range(1, len(changes)):
             before, change = changes[at] - 1, changes[at]
@@ -403,21 +273,49 @@ class ClockGrid:
         for at in range(len(changes) - 2, 0, -1):
             if firsts[at] >= changes[at + 1]:
                 nexts[at] = nexts[at + 1]
-        self._firsts, self._carried, self._nexts = (np.array(each, np.int64) for each in (firsts, carried, nexts))
+        columns = (changes, offsets, firsts, carried, nexts)
+        arrays = (np.array(each, np.int64) for each in columns)
+        self._changes, self._offsets, self._firsts, self._carried, self._nexts = arrays
 
     def _first(self, change: int, before: int, after: int) -> int:
         """The start of the first window at or after a change of the offset from `before` to `after`."""
         if after > before:
             return max(self._ceil(change + before) - after, change)
-        again = self._steps.divides(before - after)
+        again = isinstance(self._local, Lengths) and (before - after) % self._local.every == 0
         return self._ceil(change + (after if again else before)) - after
 
     def _floor(self, local: int) -> int:
-        return int(self._steps.floor(np.array([local], np.int64))[0])
+        return int(self._local.starts(np.array([local], np.int64))[0])
 
     def _ceil(self, local: int) -> int:
-        floored = self._steps.floor(np.array([local], np.int64))
-        return local if int(floored[0]) == local else int(self._steps.after(floored)[0])
+        floored = self._floor(local)
+        return local if floored == local else int(self._local.ends(np.array([floored], np.int64))[0])
+
+
+def _offsets(zone: dt.tzinfo, low: int, high: int) -> tuple[list[int], list[int]]:
+    """The offsets of a zone from UTC between two times: the times since which each offset applies, the first one within a
+    second of `low`; and the offsets, in ns."""
+    at, end = -(-low // _SECOND), high // _SECOND
+    changes, offsets = [at], [_offset(zone, at)]
+    while at < end:
+        later = min(at + _DAY_S, end)
+        offset = _offset(zone, later)
+        if offset != offsets[-1]:
+            before, after = at, later  # finds the first second that has the new offset
+            while after - before > 1:
+                middle = (before + after) // 2
+                before, after = (before, middle) if _offset(zone, middle) == offset else (middle, after)
+            changes.append(after)
+            offsets.append(offset)
+        at = later
+    return [change * _SECOND for change in changes], offsets
+
+
+def _offset(zone: dt.tzinfo, seconds: int) -> int:
+    """The offset of a zone from UTC in ns, at a time in seconds since 2001."""
+    offset = (EPOCH + dt.timedelta(seconds=seconds)).astimezone(zone).utcoffset()
+    assert offset is not None
+    return offset // dt.timedelta(microseconds=1) * 1000
 
 
 def _check_starts(starts: Times, times: Times) -> None:

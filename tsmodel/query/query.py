@@ -19,6 +19,7 @@ from typing_extensions import Self
 from tsmodel.errors import QueryError
 from tsmodel.html import Listed
 from tsmodel.io.effects import Work
+from tsmodel.io.runners import awaited
 from tsmodel.model.column import Column
 from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.model import TSModel
@@ -29,7 +30,6 @@ from tsmodel.query.executor import (
     Execution,
     Executor,
     Source,
-    awaited,
     first_of,
     then,
 )

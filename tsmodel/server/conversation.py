@@ -159,14 +159,11 @@ class Conversation:
                     return
         except UnknownOutcomeError as error:
             _log.error("%s: closed without an answer, because the put may or may not be stored: %s", self.peer, error)
-        except RefusedError as error:
-            self.counts.refused(error.status.name)
-            _log.warning("%s: refused with %s: %s", self.peer, error.status.name, error)
-            yield Send(refusal(error.status))
-        except RemoteProtocolError as error:
-            self.counts.refused(Status.INVARG.name)
-            _log.warning("%s: %s", self.peer, error)
-            yield Send(refusal(Status.INVARG))
+        except (RefusedError, RemoteProtocolError) as error:
+            status = error.status if isinstance(error, RefusedError) else Status.INVARG
+            self.counts.refused(status.name)
+            _log.warning("%s: refused with %s: %s", self.peer, status.name, error)
+            yield Send(refusal(status))
         finally:
             self._put = None
             self._grown = 0
@@ -266,7 +263,7 @@ class Conversation:
             if isinstance(error, StoreInDoubtError) or not _stored_nothing(error):
                 raise UnknownOutcomeError(str(error)) from error
             raise _refused(error) from error
-        self.counts.stored(self._records)
+        self.counts.add(records_stored=self._records)
         return put_answer(*answer)
 
     def _range(self, key_min: Key, key_max: Key) -> KeyRange:

@@ -249,11 +249,11 @@ class Listener:
         )
         connection = _Connection(accepted, conversation)
         conversation.is_gone = lambda: _is_gone(connection.socket)
-        self.counts.add("connections_accepted")
+        self.counts.add(connections_accepted=1)
         with self._lock:
             if self._stopping.is_set() or len(self._open) >= self._limits.max_connections:
                 accepted.close()
-                self.counts.add("connections_refused")
+                self.counts.add(connections_refused=1)
                 if not self._stopping.is_set():
                     _log.warning("%s: closed, %d connections are open already", peer, self._limits.max_connections)
                 return
@@ -265,7 +265,7 @@ class Listener:
             with self._lock:
                 self._open.discard(connection)
             accepted.close()
-            self.counts.add("connections_refused")
+            self.counts.add(connections_refused=1)
             _log.error("%s: closed, no thread is available: %s", peer, error)
             return
         connection.thread = thread
@@ -278,7 +278,7 @@ class Listener:
                 self._drive(connection.socket, connection.conversation)
             _log.info("%s: closed", connection.peer)
         except TimeoutError:
-            self.counts.add("connections_timed_out")
+            self.counts.add(connections_timed_out=1)
             _log.info("%s: closed by a timeout", connection.peer)
         except OSError as error:
             _log.info("%s: lost: %s", connection.peer, error)
@@ -301,7 +301,7 @@ class Listener:
             return True
         names = certified_names(connection.socket)
         if names.isdisjoint(self._client_names):
-            self.counts.add("connections_refused")
+            self.counts.add(connections_refused=1)
             _log.warning("%s: closed, its certificate is for %r, which is not accepted", connection.peer, sorted(names))
             return False
         _log.info("%s: is %r", connection.peer, min(names.intersection(self._client_names)))
@@ -314,7 +314,7 @@ class Listener:
         def carry_out(effect: Any) -> int | None:
             nonlocal received, sent
             if conversation.at_rest:
-                self.counts.moved(received, sent)
+                self.counts.add(received_bytes=received, sent_bytes=sent)
                 received = sent = 0
             patience.apply(conversation)
             if isinstance(effect, Send):
@@ -329,7 +329,7 @@ class Listener:
         try:
             run(conversation.work(), carry_out)
         finally:
-            self.counts.moved(received, sent)
+            self.counts.add(received_bytes=received, sent_bytes=sent)
 
     def _finish(self) -> None:
         """Closes the connections: idle ones at once, others after their request or the grace period."""
@@ -361,41 +361,30 @@ class _Patience:
         self._at_rest = limits.idle_timeout
         self._under_way = min((each for each in (limits.idle_timeout, limits.stall_timeout) if each), default=None)
         self._whole = limits.request_timeout
-        self._ended = -1
+        self._request = -1
         self._until: float | None = None
-        self._is_resting: bool | None = None
-        self._is_cut = False
 
     def apply(self, conversation: Conversation) -> None:
         """Sets the timeout for the next wait."""
         if conversation.at_rest:
-            if self._is_resting is not True:
-                self._connection.settimeout(self._at_rest)
-                self._is_resting, self._until = True, None
+            self._request = -1
+            self._connection.settimeout(self._at_rest)
             return
-        if self._until is None or self._ended != conversation.ended:  # a new request
-            self._ended = conversation.ended
+        if self._request != conversation.ended:
+            self._request = conversation.ended
             self._until = None if self._whole is None else time.monotonic() + self._whole
-            self._is_resting = None if self._is_cut else self._is_resting
-        if self._is_resting is not False:
-            self._connection.settimeout(self._under_way)
-            self._is_resting = self._is_cut = False
         self.check()
 
     def check(self) -> None:
-        """Checks the time limit of the request.
+        """Sets the timeout for the next wait within a request.
 
         Raises:
             TimeoutError: if the request takes too long.
         """
-        if self._until is None:
-            return
-        left = self._until - time.monotonic()
-        if left <= 0:
+        left = None if self._until is None else self._until - time.monotonic()
+        if left is not None and left <= 0:
             raise TimeoutError("the request took too long")
-        if self._under_way is None or left < self._under_way:
-            self._connection.settimeout(left)
-            self._is_cut = True
+        self._connection.settimeout(min((each for each in (self._under_way, left) if each is not None), default=None))
 
 
 def _is_gone(connection: socket.socket) -> bool:

@@ -39,25 +39,15 @@ class Counts:
         self._seconds: dict[str, tuple[list[int], list[float]]] = {}
         self._lock = threading.Lock()
 
-    def add(self, name: str, count: int = 1) -> None:
-        """Adds to a counter."""
+    def add(self, **counts: int) -> None:
+        """Adds to counters without labels."""
         with self._lock:
-            self.values[name] += count
+            self.values.update(counts)
 
     def refused(self, status: str) -> None:
         """Counts a refusal."""
         with self._lock:
             self.refusals[status] += 1
-
-    def moved(self, received: int, sent: int) -> None:
-        """Counts bytes received and sent."""
-        with self._lock:
-            self.values["received_bytes"] += received
-            self.values["sent_bytes"] += sent
-
-    def stored(self, records: int) -> None:
-        """Counts the records of a put."""
-        self.add("records_stored", records)
 
     def answered(self, kind: str, seconds: float) -> None:
         """Counts an answered request and the seconds from its complete arrival to its answer."""

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from tsmodel.errors import SessionError
 
 if TYPE_CHECKING:
-    from tsmodel.backend import AsyncBackend, Backend
+    from tsmodel.backend import Backend
+    from tsmodel.io.effects import Work
     from tsmodel.io.retry import Retry
     from tsmodel.session.observing import Hooks, OnRequest, OnResponse
     from tsmodel.session.session import Session
     from tsmodel.session.session_async import AsyncSession
-    from tsmodel.session.target import Database, SpooledServer, SpoolOptions, StoreFile, Target, TargetLike
+    from tsmodel.session.target import Database, SpoolOptions, StoreFile, Target, TargetLike
     from tsmodel.store import EmbeddedStore
     from tsmodel.store.postgres import ShardedStore
     from tsmodel.timestamps import DurationLike
@@ -129,9 +130,10 @@ def connect_async(
     Raises:
         SessionError: when the target or an option is not valid. Entering the block raises all other errors of `connect`.
     """
-    from tsmodel.client.tstorage import AsyncTStorageBackend
+    from tsmodel.client.tstorage import TStorageBackend
+    from tsmodel.io.effects import Block
     from tsmodel.io.retry import ONCE
-    from tsmodel.io.threads import ThreadedStore, in_thread
+    from tsmodel.io.runners import perform_async, run_async
     from tsmodel.session.core import SessionOptions
     from tsmodel.session.session_async import AsyncSession
     from tsmodel.session.target import Database, SpooledServer, StoreFile, check_cache, name_of, parse, with_options
@@ -139,16 +141,17 @@ def connect_async(
     parsed = with_options(parse(target), read_only, create)
     check_cache(parsed, cache_bytes)
 
-    async def spooled(server: SpooledServer) -> AsyncBackend:
-        await in_thread(lambda: _prepared(server))
-        return AsyncTStorageBackend(server, retry or ONCE)
-
-    def opener() -> Awaitable[AsyncBackend]:
+    def opening() -> Work[Backend]:
         if isinstance(parsed, (StoreFile, Database)):
-            return ThreadedStore.opened(partial(_store, parsed, cache_bytes))
+            return (yield Block(partial(_store, parsed, cache_bytes)))  # type: ignore[no-any-return]
+        server = TStorageBackend(parsed, retry or ONCE, reached=False)
         if isinstance(parsed, SpooledServer):
-            return spooled(parsed)
-        return AsyncTStorageBackend.opened(parsed, retry or ONCE)
+            yield Block(partial(_prepared, parsed))
+            return server
+        return (yield from server.reaching())
+
+    def opener() -> Awaitable[Backend]:
+        return run_async(opening(), perform_async)
 
     options = SessionOptions(
         batch_size=batch_size,

@@ -15,7 +15,7 @@ import msgspec
 from tsmodel.backend import PutId, PutInfo, Remover, Sharded
 from tsmodel.errors import QueryError, SessionError, StoreError, TSModelError, UnsupportedError
 from tsmodel.forking import in_child
-from tsmodel.io.effects import Ask, Block, Work
+from tsmodel.io.effects import Block, Work
 from tsmodel.io.fetching import Around
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, seconds_of
 from tsmodel.keys import KEY_FIELDS
@@ -142,9 +142,9 @@ class Exclusive(msgspec.Struct, eq=False):
     then: Callable[[], Any] | None = None
 
 
-def answered(effect: type[Ask | Block], function: Callable[P, R], *args: P.args, **options: P.kwargs) -> Work[R]:
+def answered(function: Callable[P, R], *args: P.args, **options: P.kwargs) -> Work[R]:
     """Work of a single effect: a call of a backend's function."""
-    answer: R = yield effect(partial(function, *args, **options))
+    answer: R = yield Block(partial(function, *args, **options))
     return answer
 
 
@@ -224,7 +224,7 @@ class SessionBase:
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        backend = self._blocking_backend()
+        backend = self.backend
         if not isinstance(backend, Caretaker):
             raise self._unsupported(what, instead)
         return backend
@@ -242,10 +242,6 @@ class SessionBase:
         if only_stored:
             self._check_stored(what)
         return backend
-
-    def _blocking_backend(self) -> object:
-        """The backend, or the store behind it that it calls in threads."""
-        return self.backend
 
     def _bound(self, receipt: Receipt) -> Receipt:
         """Binds a receipt to the session, for `Receipt.wait_committed`."""
@@ -348,7 +344,7 @@ class SessionBase:
         def work() -> Work[None]:
             yield from self._writer.flush(on_unknown)
             if remover is not None and (stored := self._pending.stored_puts):
-                yield Ask(partial(remover.annotate, stored, note))  # if this fails, the next flush returns the receipt
+                yield Block(partial(remover.annotate, stored, note))  # if this fails, the next flush returns the receipt
 
         receipt: Receipt = yield Exclusive(work(), self._flushed)
         return receipt

@@ -22,11 +22,11 @@ from typing_extensions import Self
 
 from tsmodel.backend import Backend, PutInfo, Removal, Remover
 from tsmodel.errors import SessionError
-from tsmodel.io.effects import Ask, Block, Work
-from tsmodel.io.fetching import OnBackend, OnWatchedBackend
+from tsmodel.io.effects import Work
+from tsmodel.io.fetching import OnBackend
+from tsmodel.io.flushing import Flusher
 from tsmodel.io.retry import OnUnknown, seconds_of
 from tsmodel.io.runners import run
-from tsmodel.io.threads import Flusher
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
@@ -105,7 +105,7 @@ class Session(SessionBase):
         Raises:
             SessionError: when the session is closed.
         """
-        return OnBackend(self.backend) if self._around is None else OnWatchedBackend(self.backend, self._around)
+        return OnBackend(self.backend, self._around)
 
     def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """Adds one object, which the next flush stores.
@@ -371,7 +371,7 @@ class Session(SessionBase):
             StoreError: when `path` exists or cannot be written.
         """
         caretaker = self._caretaker("backup", BACKUP_INSTEAD)
-        return self._run(answered(Block, caretaker.backup, path, progress))
+        return self._run(answered(caretaker.backup, path, progress))
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
         """Makes the embedded file smaller and faster to read: merges its runs, compresses them harder, and returns free
@@ -390,7 +390,7 @@ class Session(SessionBase):
             StoreError: when there is too little free space (says how much it needs), or the file is read-only.
         """
         caretaker = self._caretaker("compact", COMPACT_INSTEAD)
-        return self._run(answered(Block, caretaker.compact, progress))
+        return self._run(answered(caretaker.compact, progress))
 
     def remover(self, what: str) -> Remover:
         """The store, which removes records for queries.
@@ -421,7 +421,7 @@ class Session(SessionBase):
             UnsupportedError: when the session is on a server; says what to do instead.
         """
         puts = to_undo(what)
-        return self._run(answered(Ask, self.remover("undo()").undo, puts, noted(note)))
+        return self._run(answered(self.remover("undo()").undo, puts, noted(note)))
 
     def prune(self, model: type[TSModel], dry_run: bool = False, *, note: str | None = None) -> int:
         """Removes the records of a model that are older than its `retention`, by capture time. See `query.delete`.
@@ -448,7 +448,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        return self._run(answered(Ask, self._remover("puts()").puts))
+        return self._run(answered(self._remover("puts()").puts))
 
     def removals(self) -> list[Removal]:
         """All removals that the embedded store remembers, oldest first: by `delete`, `undo` and `prune`.
@@ -456,7 +456,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        return self._run(answered(Ask, self._remover("removals()").removals))
+        return self._run(answered(self._remover("removals()").removals))
 
     def close(self) -> None:
         """Flushes, and releases the backend. A second call does nothing.

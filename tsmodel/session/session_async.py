@@ -15,22 +15,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import AsyncBackend, AsyncRemover
+from tsmodel.backend import Backend, Remover
 from tsmodel.errors import SessionError
 from tsmodel.io.effects import Work
-from tsmodel.io.fetching import OnAsyncBackend, OnWatchedAsyncBackend
-from tsmodel.io.runners import run_async
-from tsmodel.io.threads import ThreadedStore
+from tsmodel.io.fetching import OnAsyncBackend
+from tsmodel.io.runners import awaited, run_async
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
-from tsmodel.query.executor import awaited
 from tsmodel.session.core import DRAINER_SECONDS, Exclusive, SessionBase, SessionOptions, corrected
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.session import Session
 
 if TYPE_CHECKING:
-    from tsmodel.io.threads import AsyncFlusher
+    from tsmodel.io.flushing import AsyncFlusher
     from tsmodel.session.copying import Copied, OnCopied
     from tsmodel.session.target import SpoolOptions
 
@@ -56,7 +54,7 @@ class AsyncSession(SessionBase):
 
     def __init__(
         self,
-        opener: Callable[[], Awaitable[AsyncBackend]],
+        opener: Callable[[], Awaitable[Backend]],
         *,
         name: str = "session",
         options: SessionOptions | None = None,
@@ -65,13 +63,13 @@ class AsyncSession(SessionBase):
     ) -> None:
         super().__init__(name, options or SessionOptions(**named), spool)
         self._opener = opener
-        self._backend: AsyncBackend | None = None
+        self._backend: Backend | None = None
         self._writing = asyncio.Lock()
         self._flusher: AsyncFlusher | None = None
         self._was_forked = False
 
     @property
-    def backend(self) -> AsyncBackend:
+    def backend(self) -> Backend:
         """The backend.
 
         Raises:
@@ -84,9 +82,7 @@ class AsyncSession(SessionBase):
 
     def on_backend(self) -> OnAsyncBackend:
         """See `Session.on_backend`."""
-        if self._around is None:
-            return OnAsyncBackend(self.backend)
-        return OnWatchedAsyncBackend(self.backend, self._around)
+        return OnAsyncBackend(self.backend, self._around)
 
     async def open(self) -> Self:
         """Opens the backend if it is not open.
@@ -95,11 +91,11 @@ class AsyncSession(SessionBase):
             StoreError: when the file cannot be opened.
             TransportError: when the server cannot be reached.
         """
-        from tsmodel.io.threads import AsyncFlusher
+        from tsmodel.io.flushing import AsyncFlusher
 
         if self._backend is None:
             self._backend = await self._opener()
-            self._on(self._blocking_backend())
+            self._on(self._backend)
             if self._flush_seconds is not None:
                 self._flusher = AsyncFlusher(self._flush_seconds, self._flush_in_background)
             if self._forwarder is not None:
@@ -170,9 +166,9 @@ class AsyncSession(SessionBase):
         on_backend.target = to.on_backend()
         return await run_async(copying.steps(there), on_backend)
 
-    def remover(self, what: str) -> AsyncRemover:
+    def remover(self, what: str) -> Remover:
         """See `Session.remover`."""
-        remover: AsyncRemover = self._remover(what, only_stored=True)
+        remover: Remover = self._remover(what, only_stored=True)
         return remover
 
     async def close(self) -> None:
@@ -216,10 +212,6 @@ class AsyncSession(SessionBase):
     def _bound(self, receipt: Receipt) -> Receipt:
         return receipt.of_async()
 
-    def _blocking_backend(self) -> object:
-        backend = self.backend
-        return backend.store if isinstance(backend, ThreadedStore) else backend
-
     async def _carry_out(self, work: Work[None]) -> None:
         """Carries out work to its end even when cancelled, except for puts to a server and pauses, which are aborted."""
         working = asyncio.ensure_future(run_async(work, self.on_backend()))
@@ -241,7 +233,7 @@ class AsyncSession(SessionBase):
         self._finalizer.detach()
         backend, self._backend = self._backend, None
         if backend is not None:
-            await backend.close()
+            await OnAsyncBackend(backend).close()
 
     def _forked(self) -> None:
         super()._forked()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -14,21 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.blob import LengthCodec
-from tsmodel.types.codec import (
-    MARKS,
-    UNSUITABLE,
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-)
-from tsmodel.types.column_facet import (
-    compute,
-    decoded,
-    is_list,
-)
-from tsmodel.types.declaring import FieldType, Options
+from tsmodel.types.codec import MARKS, UNSUITABLE, Description, FieldCodec, FixedCodec, Scope, Structures
+from tsmodel.types.column_facet import compute, decoded, is_list
+from tsmodel.types.declaring import FieldType, Options, check_int
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import UInt16
 from tsmodel.types.nested import item_of
@@ -39,97 +26,6 @@ if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
 
-class Elements:
-    """Converts a sequence of items, as a list or a NumPy array.
-
-    Args:
-        item: codec of an item.
-        length: number of items; None for any number.
-        as_numpy: whether values are NumPy arrays (of the item's dtype, read-only); otherwise lists.
-    """
-
-    def __init__(self, item: FixedCodec, length: int | None, as_numpy: bool) -> None:
-        self.item = item
-        self.length = length
-        self.as_numpy = as_numpy
-        self._format = f"{MARKS[item.byte_order]}%d{item.code}"
-
-    def load(self, raw: bytes) -> Any:
-        """Decodes items; raises `FieldFault` at the first invalid one."""
-        if self.as_numpy:
-            array = np.frombuffer(raw, self.item.dtype)
-            self._check(array)
-            return array
-        if self.item.is_plain:
-            if self.item.may_be_faulty:
-                self._check(np.frombuffer(raw, self.item.dtype))
-            count = len(raw) // self.item.size
-            return list(struct.unpack(self._format % count, raw))
-        read, size, end = self.item.read, self.item.size, len(raw)
-        values = []
-        for at in range(0, end, size):
-            try:
-                values.append(read(raw, at, end)[0])
-            except FieldFault as fault:
-                raise fault.within(str(at // size)) from None
-        return values
-
-    def dump(self, value: Any) -> bytes:
-        """Encodes items; raises `FieldFault` if the number is wrong, or an item cannot be stored."""
-        if isinstance(value, np.ndarray) and value.dtype == self.item.dtype and value.ndim == 1:
-            self._count(len(value))
-            self._check(value)
-            return value.tobytes()
-        items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
-        if not isinstance(items, (list, tuple)):
-            raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a list of items")
-        self._count(len(items))
-        if self.item.is_plain:
-            with suppress(*UNSUITABLE):  # the loop below finds the item
-                if self.item.holds(items):
-                    return struct.pack(self._format % len(items), *items)
-        raw = []
-        for at, item in enumerate(items):
-            try:
-                raw.append(self.item.write(item))
-            except FieldFault as fault:
-                raise fault.within(str(at)) from None
-        return b"".join(raw)
-
-    def constant(self, value: Any) -> list[Any]:
-        """See `FieldCodec.constant`: item by item."""
-        items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
-        if not isinstance(items, (list, tuple)):
-            raise FieldFault(
-                f"cannot be compared with {shown(value)} ({type(value).__name__}), which is not a list of items"
-            )
-        try:
-            self._count(len(items))
-        except FieldFault as fault:
-            raise FieldFault(f"cannot be compared with {shown(value)}: {fault.why}") from None
-        constants = []
-        for at, item in enumerate(items):
-            try:
-                constants.append(self.item.constant(item))
-            except FieldFault as fault:
-                raise FieldFault(f"cannot be compared with {shown(value)}: item {at} {fault.why}") from fault
-        return constants
-
-    def comparable(self, value: Any) -> list[Any]:
-        """See `FieldCodec.comparable`: item by item."""
-        return list(map(self.item.comparable, value))
-
-    def _count(self, count: int) -> None:
-        if self.length is not None and count != self.length:
-            raise FieldFault(f"{count} items are given; the array has {self.length}")
-
-    def _check(self, array: npt.NDArray[Any]) -> None:
-        mask = self.item.faulty(array)
-        if mask is not None and mask.any():
-            at = int(mask.argmax())
-            raise FieldFault("the item is not a value of its type", at * self.item.size, str(at))
-
-
 class _ArrayCodec(FieldCodec):
     """Base class for arrays of fixed and of variable length."""
 
@@ -137,9 +33,13 @@ class _ArrayCodec(FieldCodec):
     as_numpy: bool
 
     @property
-    @abstractmethod
-    def _elements(self) -> Elements:
-        """Converts its items."""
+    def length(self) -> int | None:
+        """Number of items; None if it varies."""
+        return None
+
+    @cached_property
+    def _format(self) -> str:
+        return f"{MARKS[self.item.byte_order]}%d{self.item.code}"
 
     @property
     def python(self) -> Any:
@@ -157,11 +57,64 @@ class _ArrayCodec(FieldCodec):
     def comparisons(self) -> Literal["all", "equality", "none"]:
         return "none" if self.as_numpy else "equality"
 
+    def content(self, raw: bytes) -> Any:
+        """Decodes a value; raises `FieldFault` at the first invalid item."""
+        if not self.as_numpy:
+            return self.listed(raw)
+        array = np.frombuffer(raw, self.item.dtype)
+        self._check(array)
+        return array
+
+    def listed(self, raw: bytes) -> list[Any]:
+        """Decodes items as a list; raises as `content`."""
+        size = self.item.size
+        if not self.item.is_plain:
+            return _each(lambda at: self.item.read(raw, at, len(raw))[0], range(0, len(raw), size))
+        if self.item.may_be_faulty:
+            self._check(np.frombuffer(raw, self.item.dtype))
+        return list(struct.unpack(self._format % (len(raw) // size), raw))
+
+    def to_bytes(self, value: Any) -> bytes:
+        """Encodes a value; raises `FieldFault` if the number of items is wrong, or one cannot be stored."""
+        if isinstance(value, np.ndarray) and value.dtype == self.item.dtype and value.ndim == 1:
+            self._count(value)
+            self._check(value)
+            return value.tobytes()
+        items = _list_of(value)
+        if items is None:
+            raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a list of items")
+        self._count(items)
+        if self.item.is_plain:
+            with suppress(*UNSUITABLE):  # `_each` finds the item
+                if self.item.holds(items):
+                    return struct.pack(self._format % len(items), *items)
+        return b"".join(_each(self.item.write, items))
+
     def constant(self, value: Any) -> Any:
-        return self._elements.constant(value)
+        items = _list_of(value)
+        if items is None:
+            raise FieldFault(
+                f"cannot be compared with {shown(value)} ({type(value).__name__}), which is not a list of items"
+            )
+        try:
+            self._count(items)
+            return _each(self.item.constant, items)
+        except FieldFault as fault:
+            item = f"item {fault.field} " if fault.field else ""
+            raise FieldFault(f"cannot be compared with {shown(value)}: {item}{fault.why}") from fault
 
     def comparable(self, value: Any) -> Any:
-        return self._elements.comparable(value)
+        return list(map(self.item.comparable, value))
+
+    def _count(self, items: Any) -> None:
+        if self.length is not None and len(items) != self.length:
+            raise FieldFault(f"{len(items)} items are given; the array has {self.length}")
+
+    def _check(self, array: npt.NDArray[Any]) -> None:
+        mask = self.item.faulty(array)
+        if mask is not None and mask.any():
+            at = int(mask.argmax())
+            raise FieldFault("the item is not a value of its type", at * self.item.size, str(at))
 
     @property
     def show(self) -> Callable[[Any], str] | None:
@@ -173,21 +126,34 @@ class _ArrayCodec(FieldCodec):
     def conversion(self, spelling: Spelling) -> Conversion:
         return ArrayConversion(self, spelling, self.item.conversion(spelling))
 
-    @property
-    def length(self) -> int | None:
-        """Number of items; None if it varies."""
-        return self._elements.length
-
-    def plainly(self, value: Any) -> Any:
-        """Returns the items of a value as a list."""
-        return Elements(self.item, self.length, False).load(self._elements.dump(value))
-
-    def of_list(self, items: list[Any]) -> Any:
-        """Returns a value that contains the items of a list."""
-        return self._elements.load(Elements(self.item, self.length, False).dump(items)) if self.as_numpy else items
-
     def arrow_value(self, value: Any) -> Any:
         return [self.item.arrow_value(each) for each in value]
+
+    def with_nans(self, pa: Any, array: Any) -> Any:
+        if not is_list(pa, array.type, fixed=False) or not pa.types.is_floating(array.type.value_type):
+            return array
+        if not array.values.null_count:
+            return array
+        items = pa.array(array.values.to_numpy(zero_copy_only=False), from_pandas=False)  # gives NaN for nulls
+        return pa.Array.from_buffers(array.type, len(array), array.buffers()[:2], offset=array.offset, children=[items])
+
+
+def _each(convert: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Converts items; a fault says which one it is in."""
+    converted: list[Any] = []
+    try:
+        for item in items:
+            converted.append(convert(item))  # noqa: PERF401 - its length is the number of the item at fault
+    except FieldFault as fault:
+        raise fault.within(str(len(converted))) from None
+    return converted
+
+
+def _list_of(value: Any) -> Sequence[Any] | None:
+    """The items of a list, a tuple or a one-dimensional array; None of any other value."""
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
+    return value if isinstance(value, (list, tuple)) else None
 
 
 def _shown(show: Callable[[Any], str], values: Any) -> str:
@@ -195,22 +161,12 @@ def _shown(show: Callable[[Any], str], values: Any) -> str:
 
 
 class FixedArrayCodec(_ArrayCodec, FixedCodec, msgspec.Struct, frozen=True):
-    """An array of fixed length.
-
-    Attributes:
-        item: codec of an item.
-        length: number of items.
-        as_numpy: whether values are NumPy arrays; otherwise lists.
-    """
+    """An array of fixed length."""
 
     item: FixedCodec
     length: int
     as_numpy: bool = False
     byte_order: ByteOrder = "little"
-
-    @cached_property
-    def _elements(self) -> Elements:
-        return Elements(self.item, self.length, self.as_numpy)
 
     @property
     def label(self) -> str:
@@ -248,16 +204,16 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec, msgspec.Struct, frozen=True):
         return mask
 
     def load(self, stored: Any) -> Any:
-        return self._elements.load(bytes(stored))
+        return self.content(bytes(stored))
 
     def load_code(self, stored: str, scope: Scope) -> str:
         if self.item.is_plain and not self.as_numpy:
             unpack = struct.Struct(f"{MARKS[self.item.byte_order]}{self.length}{self.item.code}").unpack
             return f"[*{scope.add(unpack)}({stored})]"
-        return f"{scope.add(self._elements.load)}({stored})"
+        return f"{scope.add(self.content)}({stored})"
 
     def dump(self, value: Any) -> Any:
-        return self._elements.dump(value)
+        return self.to_bytes(value)
 
     def description(self) -> Description:
         return {"type": "Array", "length": self.length, "item": self.item.description()}
@@ -338,24 +294,12 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec, msgspec.Struct, frozen=True):
             return flat
         return flat.filter(pa.array(np.repeat(array.is_valid().to_numpy(zero_copy_only=False), self.length)))
 
-    def with_nans(self, pa: Any, array: Any) -> Any:
-        return _with_nans(pa, array)
-
 
 class ArrayCodec(_ArrayCodec, LengthCodec, frozen=True, kw_only=True):
-    """An array of variable length.
-
-    Attributes:
-        item: codec of an item.
-        as_numpy: whether values are NumPy arrays; otherwise lists.
-    """
+    """An array of variable length."""
 
     item: FixedCodec
     as_numpy: bool = False
-
-    @cached_property
-    def _elements(self) -> Elements:
-        return Elements(self.item, None, self.as_numpy)
 
     @property
     def what(self) -> str:
@@ -372,12 +316,6 @@ class ArrayCodec(_ArrayCodec, LengthCodec, frozen=True, kw_only=True):
     @property
     def accepts(self) -> str:
         return f"a sequence of items, each {self.item.accepts}"
-
-    def content(self, raw: bytes) -> Any:
-        return self._elements.load(raw)
-
-    def to_bytes(self, value: Any) -> bytes:
-        return self._elements.dump(value)
 
     has_spans = True
 
@@ -414,9 +352,6 @@ class ArrayCodec(_ArrayCodec, LengthCodec, frozen=True, kw_only=True):
         lists = [None if length is None else [next(items) for _ in range(length)] for length in lengths]
         return [each if each is None or not self.as_numpy else np.array(each, self.item.dtype) for each in lists]
 
-    def with_nans(self, pa: Any, array: Any) -> Any:
-        return _with_nans(pa, array)
-
 
 class ArrayConversion(Conversion):
     """A list of items."""
@@ -438,22 +373,19 @@ class ArrayConversion(Conversion):
         return f"a list of items, each {self._item.accepts}"
 
     def load(self, data: Any) -> Any:
-        if isinstance(data, np.ndarray) and data.ndim == 1:
-            data = data.tolist()
-        if not isinstance(data, (list, tuple)):
+        given = _list_of(data)
+        if given is None:
             raise self.refused(data)
+        load = self._item.load
         try:
-            items = self._item.load_column(data)
-        except (ArithmeticError, LookupError, TypeError, ValueError):
-            items = self._one_by_one(data)
+            items = self._item.load_column(given)
+        except UNSUITABLE:
+            faults = [fault for at, each in enumerate(given) for fault in faults_of(self._item, str(at), each, load)]
+            if faults:
+                raise ConversionFaults(faults) from None
+            items = list(map(load, given))
         self.held(items)
-        return self.codec.of_list(items)
-
-    def _one_by_one(self, data: Sequence[Any]) -> list[Any]:
-        faults = [fault for at, each in enumerate(data) for fault in faults_of(self._item, str(at), each, self._item.load)]
-        if faults:
-            raise ConversionFaults(faults)
-        return [self._item.load(each) for each in data]
+        return self.codec.content(self.codec.to_bytes(items)) if self.codec.as_numpy else items
 
     def parse(self, text: str) -> Any:
         return self.load(of_json(self, text, "a list"))
@@ -461,7 +393,7 @@ class ArrayConversion(Conversion):
     def dump(self, value: Any) -> Any:
         self.held(value)
         if self.codec.as_numpy:
-            value = self.codec.plainly(value)
+            value = self.codec.listed(self.codec.to_bytes(value))
         elif self.codec.item.is_plain and isinstance(value, np.ndarray):
             value = value.tolist()
         try:
@@ -477,16 +409,6 @@ class ArrayConversion(Conversion):
         if self._length is not None:
             schema |= {"minItems": self._length, "maxItems": self._length}
         return schema
-
-
-def _with_nans(pa: Any, array: Any) -> Any:
-    """Returns the lists with NaN for float items that are null."""
-    if not is_list(pa, array.type, fixed=False) or not pa.types.is_floating(array.type.value_type):
-        return array
-    if not array.values.null_count:
-        return array
-    items = pa.array(array.values.to_numpy(zero_copy_only=False), from_pandas=False)  # gives NaN for nulls
-    return pa.Array.from_buffers(array.type, len(array), array.buffers()[:2], offset=array.offset, children=[items])
 
 
 T = TypeVar("T")
@@ -509,7 +431,6 @@ class Array(FieldType[list[T]]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedArrayCodec | ArrayCodec:
-        """See `FieldType.codec`."""
         length, as_numpy = options.take("length"), bool(options.take("as_numpy", False))
         item = item_of(options, "Array[float]", "Float32")
         prefix = None if length is not None else options.prefix(UInt16)
@@ -522,6 +443,5 @@ class Array(FieldType[list[T]]):
             )
         if length is None:
             return ArrayCodec(prefix, options.byte_order, item=codec, as_numpy=as_numpy)
-        if type(length) is not int or not 1 <= length <= 2**25 // codec.size:
-            raise ValueError(f"length={length!r} is not an int from 1 to {2**25 // codec.size}")
+        check_int("length", length, 1, 2**25 // codec.size)
         return FixedArrayCodec(codec, length, as_numpy, options.byte_order)

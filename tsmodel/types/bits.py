@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.codec import Description, NumberCodec, Scope, described_number
-from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.field_faults import FieldFault
+from tsmodel.types.declaring import FieldType, IntField, Options, check_int
 from tsmodel.types.integers import IntConversion, UInt8
-from tsmodel.types.numbers import integral, real
-from tsmodel.types.scalars import ByteOrder, Scalar, shown
+from tsmodel.types.numbers import whole_operand
+from tsmodel.types.scalars import ByteOrder, Scalar, int_within
 from tsmodel.types.text_facet import Conversion, Spelling
-
-if TYPE_CHECKING:
-    from tsmodel.model.column import IntColumn
 
 
 class BitsCodec(NumberCodec, msgspec.Struct, frozen=True):
@@ -43,14 +39,11 @@ class BitsCodec(NumberCodec, msgspec.Struct, frozen=True):
 
     @property
     def accepts(self) -> str:
-        return f"an int from 0 to {2**self.bits - 1}"
+        return int_within(*self.limits)
 
     @property
     def limits(self) -> tuple[int, int]:
         return 0, 2**self.bits - 1
-
-    def allowed(self) -> str:
-        return self.accepts
 
     def shifted(self, shift: int) -> BitsCodec:
         return msgspec.structs.replace(self, shift=shift)
@@ -65,10 +58,7 @@ class BitsCodec(NumberCodec, msgspec.Struct, frozen=True):
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: any exact number, or an infinite float."""
-        number = real(value)
-        if number is None:
-            raise FieldFault(f"cannot be compared with {shown(value)}; give an int")
-        return integral(number, value)
+        return whole_operand(value, "; give an int")
 
     def load(self, stored: Any) -> Any:
         return (stored >> self.shift) & (2**self.bits - 1)
@@ -105,7 +95,7 @@ class BitsCodec(NumberCodec, msgspec.Struct, frozen=True):
         return None
 
 
-class Bits(FieldType[int]):
+class Bits(IntField, FieldType[int]):
     """An unsigned int of `bits` bits, from 0 to 2**bits - 1.
 
     Adjacent fields with the same `storage` (UInt8 by default) share an integer as long as they fit. The first one has the
@@ -115,21 +105,11 @@ class Bits(FieldType[int]):
     takes = ("bits", "storage", "byte_order")
     examples = ("Bits = field(bits=3)",)
 
-    if TYPE_CHECKING:
-
-        @overload
-        def __get__(self, instance: None, owner: type[object]) -> IntColumn: ...
-        @overload
-        def __get__(self, instance: object, owner: type[object]) -> int: ...
-        def __get__(self, instance: object, owner: type[object]) -> IntColumn | int: ...
-
     @classmethod
     def codec(cls, argument: Any, options: Options) -> BitsCodec:
-        """See `FieldType.codec`."""
         bits = options.require("bits", "3")
         storage = options.storage(UInt8)
         if not storage.name.startswith("U"):
             raise ValueError(f"storage={storage.name} is not UInt8, UInt16, UInt32 or UInt64")
-        if type(bits) is not int or not 1 <= bits <= storage.size * 8:
-            raise ValueError(f"bits={bits!r} is not an int from 1 to {storage.size * 8}, the bits of {storage.name}")
+        check_int("bits", bits, 1, storage.size * 8, f", the bits of {storage.name}")
         return BitsCodec(bits, storage, 0, options.byte_order)

@@ -20,14 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.codec import MARKS, Description, FixedCodec, Scope, Structures, VariableCodec, described_number
-from tsmodel.types.column_facet import (
-    decoded,
-    is_binary,
-    is_text,
-    opaque,
-    padded,
-    padded_bytes,
-)
+from tsmodel.types.column_facet import decoded, is_binary, is_text, padded, padded_bytes
 from tsmodel.types.declaring import FieldType, Options, size_of
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.integers import UInt16
@@ -63,7 +56,11 @@ class BytesCodec(FixedCodec):
     def dump(self, value: Any) -> Any: ...
 
     def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-        return opaque(self, values)
+        if values.ndim == 2 and values.dtype == np.uint8 and values.shape[1] == self.size:
+            return np.ascontiguousarray(values).view(self.stored).reshape(-1)
+        if values.ndim > 1 or values.dtype != np.dtype(f"V{self.size}"):
+            return None
+        return np.ascontiguousarray(values).view(self.stored)
 
     def arrow_type(self, pa: Any) -> Any:
         return pa.binary(self.size)
@@ -187,7 +184,6 @@ class LengthCodec(VariableCodec, msgspec.Struct, frozen=True):
         return True
 
     def description(self) -> Description:
-        """See `FieldCodec.description`."""
         return {"type": self.what, **self.described_length}
 
     @property
@@ -223,6 +219,7 @@ class FixedBlobCodec(BytesCodec, msgspec.Struct, frozen=True):
     """Bytes of a fixed size, padded with NUL. Values that are read always have the full size."""
 
     fills = True
+    defers = True
 
     size: int
     python: ClassVar[Any] = bytes
@@ -243,10 +240,6 @@ class FixedBlobCodec(BytesCodec, msgspec.Struct, frozen=True):
 
     def dump_code(self, value: str, scope: Scope) -> str:
         return value
-
-    @property
-    def defers(self) -> bool:
-        return True
 
     def holds(self, stored: Sequence[Any]) -> bool:
         """See `FixedCodec.holds`: all values are bytes, and none is too long."""
@@ -366,14 +359,10 @@ class Blob(FieldType[bytes]):
     """
 
     takes = ("size", "prefix", "rest", "byte_order")
-    examples = (
-        "Blob = field(size=16)",
-        "Blob = field(prefix=UInt32)",
-    )
+    examples = ("Blob = field(size=16)", "Blob = field(prefix=UInt32)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedBlobCodec | BlobCodec:
-        """See `FieldType.codec`."""
         if (size := size_of(options)) is not None:
             return FixedBlobCodec(size)
         return BlobCodec(options.prefix(UInt16), options.byte_order)

@@ -18,7 +18,6 @@ __all__ = ["Bool", "BoolCodec"]
 
 _BOOL_TEXTS: Final = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 
-
 _USUAL_BOOLS: Final = {
     spelled: value for text, value in _BOOL_TEXTS.items() for spelled in (text, text.upper(), text.capitalize())
 }
@@ -65,6 +64,7 @@ class BoolCodec(ScalarCodec, frozen=True):
 
     python: ClassVar[Any] = bool
     ordered = False
+    defers = True  # `struct` would store the truth value of any object
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: 0 or 1."""
@@ -73,16 +73,11 @@ class BoolCodec(ScalarCodec, frozen=True):
         raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__})")
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
-        mask: Mask = np.ascontiguousarray(column).view(np.uint8) > 1
-        return mask
+        raw = np.ascontiguousarray(column).view(np.uint8)
+        return None if not len(raw) or raw.max() <= 1 else raw > 1
 
     def checked_code(self, stored: str, scope: Scope) -> str:
         return f"{scope.add(_bool)}({stored})"
-
-    @property
-    def defers(self) -> bool:
-        """See `FixedCodec.defers`: `struct` would store the truth value of any object."""
-        return True
 
     def holds(self, stored: Sequence[Any]) -> bool:
         return are_bools(stored)

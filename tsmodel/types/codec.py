@@ -31,16 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import inspect
 
-from tsmodel.types.column_facet import (
-    decoded,
-    fixed_bytes,
-    given_type,
-    integers,
-    native,
-    of_objects,
-    refuse,
-    times_given,
-)
+from tsmodel.types.column_facet import decoded, given_type, integers, native, object_column, of_objects, refuse, times_given
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 
@@ -330,6 +321,9 @@ class FixedCodec(FieldCodec):
     shift: int = 0
     """Bits of that integer below its own."""
 
+    defers: bool = False
+    """Whether `dump_code` leaves checks to `holds`."""
+
     has_arrays: bool = True
     """Whether a NumPy array of stored values can replace a list of values."""
 
@@ -424,17 +418,11 @@ class FixedCodec(FieldCodec):
         """
         return f"{scope.add(self.dump)}({value})"
 
-    @property
-    def defers(self) -> bool:
-        """Whether `dump_code` leaves checks to `holds`."""
-        return False
-
     def holds(self, stored: Sequence[Any]) -> bool:
         """Whether `dump` would have returned the same stored values (at least one) as `dump_code`."""
         return True
 
     def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
-        """See `FieldCodec.read`."""
         after = at + self.size
         if after > end:
             raise FieldFault(f"{self.label} takes {self.size} bytes, but only {max(0, end - at)} are left", at)
@@ -445,7 +433,6 @@ class FixedCodec(FieldCodec):
             raise FieldFault(fault.why, fault.offset + at, fault.field) from None
 
     def write(self, value: Any) -> bytes:
-        """See `FieldCodec.write`."""
         try:
             return struct.pack(MARKS[self.byte_order] + self.code, self.dump(value))
         except FieldFault:
@@ -470,9 +457,7 @@ class FixedCodec(FieldCodec):
 
     def objects(self, column: Array) -> Array:
         """A column of `dtype` as `columns()` returns it, for fields without a `number`; shape (n, ...)."""
-        objects = np.empty(len(column), object)
-        objects[:] = [self.load(stored) for stored in self.stored_of(column)]
-        return objects
+        return object_column([self.load(stored) for stored in self.stored_of(column)])
 
     def to_arrow(self, pa: Any, name: str, column: Array) -> Any:
         """An Arrow array of a column of `dtype`, shape (n,).
@@ -480,7 +465,8 @@ class FixedCodec(FieldCodec):
         Raises:
             DecodeError: if a value is out of range for Arrow; names the column `name`.
         """
-        return fixed_bytes(pa, column, self.size)
+        raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        return pa.Array.from_buffers(pa.binary(self.size), len(column), [None, pa.py_buffer(raw.tobytes())])
 
     def arrow_shift(self, pa: Any, kind: Any) -> int | None:
         """What to add to stored numbers to get values of an Arrow type; None if addition is not enough."""
@@ -591,6 +577,47 @@ class FixedCodec(FieldCodec):
         return [next(loaded) if there else None for there in present]
 
 
+class WrappingCodec(FixedCodec):
+    """A field of fixed width that is stored as another type."""
+
+    item: FixedCodec
+
+    @property
+    def byte_order(self) -> ByteOrder:
+        return self.item.byte_order
+
+    @property
+    def code(self) -> str:
+        return self.item.code
+
+    @property
+    def align(self) -> int:
+        return self.item.align
+
+    @property
+    def zero(self) -> object:
+        return self.item.zero
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.item.dtype
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        return self.item.stored
+
+    @property
+    def bits(self) -> int | None:  # type: ignore[override]
+        return self.item.bits
+
+    @property
+    def shift(self) -> int:  # type: ignore[override]
+        return self.item.shift
+
+    def stored_numbers(self, column: Array) -> Array:
+        return self.item.stored_numbers(column)
+
+
 class NumberCodec(FixedCodec):
     """A field that is stored as one number."""
 
@@ -628,10 +655,6 @@ class NumberCodec(FixedCodec):
     def limits(self) -> tuple[int, int]:
         """Least and greatest integer that a column may contain."""
         return self.storage.limits or (0, 1)
-
-    def allowed(self) -> str:
-        """Which integers a column may contain, in words."""
-        return "an int from {} to {}".format(*self.limits)
 
     def converted(self, values: Array) -> Array | None:
         return integers(self, values) if values.ndim == 1 and values.dtype.kind in "iuf" else None

@@ -13,7 +13,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import DecodeError
-from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
-from tsmodel.types.scalars import shown
+from tsmodel.types.field_faults import FieldFault, Mask, RowFault
+from tsmodel.types.scalars import int_within, shown
 
 if TYPE_CHECKING:
     from tsmodel.types.codec import FixedCodec, NumberCodec
@@ -31,10 +31,6 @@ __all__ = [
     "check_times",
     "compute",
     "decoded",
-    "distinct_stored",
-    "each_distinct",
-    "encoded",
-    "fixed_bytes",
     "given_type",
     "integers",
     "is_binary",
@@ -43,15 +39,14 @@ __all__ = [
     "masked",
     "native",
     "of_objects",
-    "opaque",
     "padded",
     "padded_bytes",
     "plain_value",
     "refuse",
     "rescaled",
+    "stored_texts",
     "strings",
     "times_given",
-    "times_of",
 ]
 
 
@@ -70,6 +65,13 @@ def native(column: Array) -> Array:
     return np.ascontiguousarray(column.astype(column.dtype.newbyteorder("="), copy=column.dtype.isnative))
 
 
+def object_column(values: Sequence[Any]) -> Array:
+    """A column of objects, shape (n,), also where values are sequences."""
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
 def masked(pa: Any, array: Any, present: npt.NDArray[np.bool_]) -> Any:
     """The same array with null where `present` is false."""
     if array.type == pa.float16():  # pyarrow before 21 has no if_else for it
@@ -78,25 +80,11 @@ def masked(pa: Any, array: Any, present: npt.NDArray[np.bool_]) -> Any:
     return compute().if_else(pa.array(present), array, pa.scalar(None, array.type))
 
 
-def fixed_bytes(pa: Any, column: Array, size: int) -> Any:
-    """A column as an Arrow array of fixed-size binary values."""
-    raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), size)
-    return pa.Array.from_buffers(pa.binary(size), len(column), [None, pa.py_buffer(raw.tobytes())])
-
-
 def strings(pa: Any, lengths: Array, raw: npt.NDArray[np.uint8]) -> Any:
     """An Arrow array of the texts that are concatenated in `raw`."""
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(raw)))
-
-
-def times_of(pa: Any, name: str, kind: Any, column: Array, shift: int) -> Any:
-    """Stored times as an Arrow array of the temporal type `kind`; `shift`, in its units, is added."""
-    values = native(column)
-    check_times(name, kind, values, shift)
-    width = np.int32 if pa.types.is_date32(kind) else np.int64
-    return pa.array(values.astype(width) + width(shift)).view(kind)
 
 
 def check_times(name: str, kind: Any, values: Array, shift: int) -> None:
@@ -160,19 +148,26 @@ def times_given(pa: Any, array: Any, label: str, resolution: str | None = None) 
     return counts.view(f"{letter}8[{kind.unit}]")  # type: ignore[no-any-return]
 
 
-def each_distinct(pa: Any, array: Any, stored: Callable[[list[Any], Array], Array], nothing: Array) -> Array:
-    """Converts a column of texts; each distinct text is converted once.
+def stored_texts(pa: Any, array: Any, codec: FixedCodec, value_of: Callable[[str], Any] = lambda text: text) -> Array:
+    """The stored values of an Arrow array of texts or of a dictionary of them, arbitrary for null; shape (n,).
 
-    Args:
-        array: the texts, or a dictionary of them.
-        stored: returns the stored values of distinct texts, given these and, for each row, the index of its text.
-        nothing: the result if there are no texts.
+    Each distinct text is converted once, to the value that `value_of` returns.
+
+    Raises:
+        RowFault: for the first row whose text is not a value.
     """
     coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     places = coded.indices.fill_null(0).to_numpy(zero_copy_only=False)
-    values = stored(coded.dictionary.to_pylist(), places)
-    taken: Array = values[places] if len(values) else nothing
-    return taken
+    values = object_column(coded.dictionary.to_pylist())
+    for at, text in enumerate(values.tolist()):
+        try:
+            values[at] = value_of(text)
+            codec.stored_column(values[at : at + 1])
+        except ValueError as error:
+            row = int((places == at).argmax())
+            raise RowFault(row, error.why if isinstance(error, RowFault) else str(error), text) from error
+    stored: Array = codec.stored_column(values)[places] if len(values) else np.zeros(len(array), codec.stored)
+    return stored
 
 
 def padded_bytes(array: Any, size: int, *, exact: bool) -> Array:
@@ -239,7 +234,7 @@ def integers(codec: NumberCodec, values: Array) -> Array:
     least, greatest = codec.limits
     if values.dtype.kind == "f":
         exact = (np.abs(values) <= 2**53) & (values == np.floor(values))
-        refuse(~exact, values, lambda at: f"{plain_value(values, at)!r} (float) is not {codec.allowed()}")
+        refuse(~exact, values, lambda at: f"{plain_value(values, at)!r} (float) is not {int_within(least, greatest)}")
         values = values.astype(np.int64)
     if len(values) and (int(values.min()) < least or int(values.max()) > greatest):
         mask = np.zeros(len(values), np.bool_)
@@ -247,7 +242,7 @@ def integers(codec: NumberCodec, values: Array) -> Array:
             mask |= values < least
         if int(values.max()) > greatest:
             mask |= values > greatest
-        refuse(mask, values, lambda at: f"{plain_value(values, at)!r} is not {codec.allowed()}")
+        refuse(mask, values, lambda at: f"{plain_value(values, at)!r} is not {int_within(least, greatest)}")
     return values.astype(codec.dtype, copy=False)
 
 
@@ -276,48 +271,6 @@ def _recast(values: Array, unit: npt.DTypeLike) -> Array:
             with suppress(OverflowError):
                 recast[row] = value.astype(unit)
         return recast
-
-
-def distinct_stored(
-    codec: FixedCodec, distinct: list[Any], places: Array, value_of: Callable[[Any], Any] = lambda text: text
-) -> Array:
-    """The stored values of distinct texts of an Arrow array. `value_of` converts a text to the value to store.
-
-    Args:
-        places: for each row, the index of its text.
-
-    Raises:
-        RowFault: for the first row whose text is not a value.
-    """
-    objects = np.empty(len(distinct), object)
-    objects[:] = distinct
-    for at, value in enumerate(distinct):
-        try:
-            objects[at] = value_of(value)
-            codec.stored_column(objects[at : at + 1])
-        except ValueError as error:
-            row = int((places == at).argmax())
-            raise RowFault(row, error.why if isinstance(error, RowFault) else str(error), value) from error
-    return codec.stored_column(objects)
-
-
-def opaque(codec: FixedCodec, values: Array) -> Array | None:
-    """Views a column whose values are bytes of the field's size as `stored`; None if they are not."""
-    if values.ndim == 2 and values.dtype == np.uint8 and values.shape[1] == codec.size:
-        return np.ascontiguousarray(values).view(codec.stored).reshape(-1)
-    if values.ndim > 1 or values.dtype != np.dtype(f"V{codec.size}"):
-        return None
-    return np.ascontiguousarray(values).view(codec.stored)
-
-
-def encoded(codec: FixedCodec, values: Array) -> Array:
-    """Encodes text as UTF-8, padded with NUL."""
-    try:
-        return padded(codec.size, np.char.encode(values, "utf-8"), values)
-    except UNSUITABLE as error:
-        if isinstance(error, RowFault):
-            raise
-        return of_objects(codec, values.astype(object))  # raises an error that names the row
 
 
 def padded(size: int, raw: Array, values: Array) -> Array:

@@ -28,16 +28,16 @@ import numpy.typing as npt
 from tsmodel.errors import SchemaError
 from tsmodel.types.blob import Blob
 from tsmodel.types.boolean import Bool
-from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
-from tsmodel.types.column_facet import of_objects
-from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, MissingOption, Options, declaration_of
+from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec, WrappingCodec
+from tsmodel.types.column_facet import object_column, of_objects
+from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, MissingOption, Options
 from tsmodel.types.duration import Duration
 from tsmodel.types.enums import Enumerated, Flags
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.floats import Float64
 from tsmodel.types.integers import Int64
 from tsmodel.types.ip_address import IpAddress
-from tsmodel.types.nested import Nested
+from tsmodel.types.nested import Nested, stored_type
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.text import Text
 from tsmodel.types.text_facet import Conversion, Spelling
@@ -129,7 +129,8 @@ class _Hooks(msgspec.Struct, frozen=True):
         if self.python not in _EXACT:
             return value
         if not _is_of(value, self.python):
-            raise FieldFault(f"{self.name}.load() returned {shown(value)} ({type(value).__name__}), not {self._wanted}")
+            wanted = _EXACT[self.python]
+            raise FieldFault(f"{self.name}.load() returned {shown(value)} ({type(value).__name__}), not {wanted}")
         if self.python is int and not -(2**63) <= value < 2**63:
             raise FieldFault(f"{self.name}.load() returned {shown(value)}, which does not fit in an int64")
         return self.python(value)
@@ -151,12 +152,8 @@ class _Hooks(msgspec.Struct, frozen=True):
         except Exception as error:
             raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not {self.accepts}: {_said(error)}") from error
 
-    @property
-    def _wanted(self) -> str:
-        return f"{'an' if self.python is int else 'a'} {self.python.__name__}"
 
-
-_EXACT: Final[frozenset[Any]] = frozenset({float, int, bool})
+_EXACT: Final[dict[Any, str]] = {float: "a float", int: "an int", bool: "a bool"}
 """Types whose values are numbers in columns, so `load` must return exactly these types."""
 
 
@@ -173,7 +170,7 @@ def _said(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-class _ConvertedCodec(FieldCodec):
+class _ConvertedCodec(FieldCodec, msgspec.Struct, frozen=True):
     """Base class for converted types of fixed and of variable width."""
 
     hooks: _Hooks
@@ -225,7 +222,17 @@ class _ConvertedCodec(FieldCodec):
         unordered: Any = object
         return "all" if getattr(python, "__lt__", None) not in (None, unordered.__lt__) else "equality"
 
-    def _written(self, value: Any) -> bytes:
+    def constant(self, value: Any) -> Any:
+        """See `FieldCodec.constant`: any value of the type, also one that cannot be stored."""
+        if self.number is not None:
+            operand = self.operand(value)
+            return float(operand) if isinstance(operand, np.floating) else operand
+        return super().constant(value) if self.hooks.alike is None else self.hooks.alike.constant(value)
+
+    def comparable(self, value: Any) -> Any:
+        return value if self.hooks.alike is None else self.hooks.alike.comparable(value)
+
+    def write(self, value: Any) -> bytes:
         given = self.hooks.dumped(value)
         try:
             return self.item.write(given)
@@ -236,9 +243,7 @@ class _ConvertedCodec(FieldCodec):
         return {"type": "Converted", "to": self.hooks.name, "item": self.item.description()}
 
     def conversion(self, spelling: Spelling) -> Conversion:
-        if self.hooks.alike is not None:
-            return _Alike(self, spelling, self.hooks.alike.conversion(spelling))
-        return _AsStored(self, spelling, self.item.conversion(spelling))
+        return ConvertedConversion(self, spelling)
 
     def unencodable(self, module: Any) -> str | None:
         alike = self.hooks.alike
@@ -264,17 +269,11 @@ class _ConvertedCodec(FieldCodec):
         return [None if each is None else self.hooks.loaded(each) for each in stored]
 
 
-class FixedConvertedCodec(_ConvertedCodec, FixedCodec, msgspec.Struct, frozen=True):
-    """A converted type that stores a type of fixed width.
-
-    Attributes:
-        hooks: the conversion.
-        item: codec of the stored type.
-    """
+class FixedConvertedCodec(_ConvertedCodec, WrappingCodec, frozen=True):
+    """A converted type that stores a type of fixed width."""
 
     has_arrays = False
 
-    hooks: _Hooks
     item: FixedCodec
 
     @property
@@ -291,48 +290,6 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec, msgspec.Struct, frozen=Tr
         """See `FieldCodec.operand`: compares like a field with values of this Python type."""
         return super().operand(value) if self.hooks.alike is None else self.hooks.alike.operand(value)
 
-    def constant(self, value: Any) -> Any:
-        """See `FieldCodec.constant`: any value of the type, also one that cannot be stored."""
-        if self.number is not None:
-            operand = self.operand(value)
-            return float(operand) if isinstance(operand, np.floating) else operand
-        return super().constant(value) if self.hooks.alike is None else self.hooks.alike.constant(value)
-
-    def comparable(self, value: Any) -> Any:
-        return value if self.hooks.alike is None else self.hooks.alike.comparable(value)
-
-    @property
-    def code(self) -> str:
-        return self.item.code
-
-    @property
-    def size(self) -> int:
-        return self.item.size
-
-    @property
-    def align(self) -> int:
-        return self.item.align
-
-    @property
-    def zero(self) -> object:
-        return self.item.zero
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.item.dtype
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        return self.item.stored
-
-    @property
-    def bits(self) -> int | None:  # type: ignore[override]
-        return self.item.bits
-
-    @property
-    def shift(self) -> int:  # type: ignore[override]
-        return self.item.shift
-
     def shifted(self, shift: int) -> FixedConvertedCodec:
         return msgspec.structs.replace(self, item=self.item.shifted(shift))
 
@@ -344,9 +301,6 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec, msgspec.Struct, frozen=Tr
 
     def dump(self, value: Any) -> Any:
         return self.item.dump(self.hooks.dumped(value))
-
-    def write(self, value: Any) -> bytes:
-        return self._written(value)
 
     def faulty(self, column: Array) -> Mask | None:
         """See `FixedCodec.faulty`: values that the stored type or `load` rejects."""
@@ -394,9 +348,6 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec, msgspec.Struct, frozen=Tr
         assert number is not None
         return np.array([0 if value is None else value for value in values], number.numpy)
 
-    def stored_numbers(self, column: Array) -> Array:
-        return self.item.stored_numbers(column)
-
     def converted(self, values: Array) -> Array | None:
         """See `FixedCodec.converted`: from columns of values."""
         alike = self.hooks.alike
@@ -409,9 +360,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec, msgspec.Struct, frozen=Tr
         if alike is not None and alike.as_fixed is not None:
             fixed = alike.as_fixed
             stored = fixed.as_dtype(fixed.stored_column(values))
-            objects = np.empty(len(stored), object)
-            objects[:] = [fixed.load(each) for each in fixed.stored_of(stored)]
-            return of_objects(self, objects)
+            return of_objects(self, object_column([fixed.load(each) for each in fixed.stored_of(stored)]))
         if values.ndim > 1:
             return None
         return of_objects(self, values.astype(object))
@@ -429,9 +378,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec, msgspec.Struct, frozen=Tr
         return given if given.shape == plain.shape and given.dtype.kind in "iufb" else None
 
     def objects(self, column: Array) -> Array:
-        objects = np.empty(len(column), object)
-        objects[:] = self._values(column)
-        return objects
+        return object_column(self._values(column))
 
     def _values(self, column: Array) -> list[Any]:
         """Returns the values of a column; None where `load` fails, as it may where a value is absent."""
@@ -456,20 +403,15 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec, msgspec.Struct, frozen=Tr
         """See `FixedCodec.from_arrow`: in the outside form of the values."""
         if self.number is not None and self.hooks.alike is not None and self.hooks.alike.as_fixed is not None:
             return self.hooks.alike.as_fixed.from_arrow(pa, array)
-        objects = np.empty(len(array), object)
-        objects[:] = self.objects_from_arrow(pa, array)
-        return objects
+        return object_column(self.objects_from_arrow(pa, array))
 
 
 _KINDS: Final = {"float": "fiu", "int": "iu", "bool": "b"}
 """NumPy kinds of arrays that `load_column` may return, by the kind of the numbers."""
 
 
-class VariableConvertedCodec(_ConvertedCodec, VariableCodec, msgspec.Struct, frozen=True):
-    """A converted type that stores a type of variable width; see `FixedConvertedCodec`."""
-
-    hooks: _Hooks
-    item: FieldCodec
+class VariableConvertedCodec(_ConvertedCodec, VariableCodec, frozen=True):
+    """A converted type that stores a type of variable width."""
 
     def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
         stored, after = self.item.read(payload, at, end)
@@ -478,28 +420,20 @@ class VariableConvertedCodec(_ConvertedCodec, VariableCodec, msgspec.Struct, fro
         except FieldFault as fault:
             raise FieldFault(fault.why, fault.offset + at, fault.field) from fault.__cause__
 
-    def write(self, value: Any) -> bytes:
-        return self._written(value)
 
-    def constant(self, value: Any) -> Any:
-        """See `FieldCodec.constant`: any value of the type, also one that cannot be stored."""
-        return super().constant(value) if self.hooks.alike is None else self.hooks.alike.constant(value)
-
-    def comparable(self, value: Any) -> Any:
-        return value if self.hooks.alike is None else self.hooks.alike.comparable(value)
-
-
-class _ConvertedConversion(Conversion):
-    """The outside forms of a converted type, which are those of another codec."""
+class ConvertedConversion(Conversion):
+    """The outside forms of a converted type: those of the built-in type with such values, or of the stored type."""
 
     codec: _ConvertedCodec
 
-    def __init__(self, codec: _ConvertedCodec, spelling: Spelling, inner: Conversion) -> None:
+    def __init__(self, codec: _ConvertedCodec, spelling: Spelling) -> None:
         super().__init__(codec, spelling)
-        self._inner = inner
-        self.has_decimals = inner.has_decimals
-        self.takes_empty = inner.takes_empty
-        self.shareable = inner.shareable and codec.hooks.alike is not None
+        hooks = codec.hooks
+        self._as_stored = hooks.alike is None
+        self._inner = (hooks.alike or codec.item).conversion(spelling)
+        self.has_decimals = self._inner.has_decimals
+        self.takes_empty = self._inner.takes_empty
+        self.shareable = self._inner.shareable and not self._as_stored
 
     @property
     def accepts(self) -> str:
@@ -508,45 +442,30 @@ class _ConvertedConversion(Conversion):
     def plain(self, data: Any) -> Any:
         return self._inner.plain(data)
 
+    def load(self, data: Any) -> Any:
+        python = get_origin(self.codec.python) or self.codec.python
+        if self._as_stored and isinstance(python, type) and python is not object and isinstance(data, python):
+            return self.held(data)
+        return self._loaded(self._inner.load(data))
+
+    def parse(self, text: str) -> Any:
+        return self._loaded(self._inner.parse(text))
+
+    def dump(self, value: Any) -> Any:
+        return self._inner.dump(self._dumped(value))
+
+    def show(self, value: Any) -> Any:
+        return self._inner.show(self._dumped(value))
+
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         return self._inner.schema(definitions)
 
+    def _loaded(self, inner: Any) -> Any:
+        return self.held(self.codec.hooks.loaded(inner) if self._as_stored else inner)
 
-class _Alike(_ConvertedConversion):
-    """The outside forms of a built-in type with values of the same Python type."""
-
-    def load(self, data: Any) -> Any:
-        return self.held(self._inner.load(data))
-
-    def parse(self, text: str) -> Any:
-        return self.held(self._inner.parse(text))
-
-    def dump(self, value: Any) -> Any:
-        return self._inner.dump(self.held(value))
-
-    def show(self, value: Any) -> Any:
-        return self._inner.show(self.held(value))
-
-
-class _AsStored(_ConvertedConversion):
-    """The outside forms of the stored type."""
-
-    def load(self, data: Any) -> Any:
-        python = get_origin(self.codec.python) or self.codec.python
-        if isinstance(python, type) and python is not object and isinstance(data, python):
-            return self.held(data)
-        return self.held(self.codec.hooks.loaded(self._inner.load(data)))
-
-    def parse(self, text: str) -> Any:
-        return self.held(self.codec.hooks.loaded(self._inner.parse(text)))
-
-    def dump(self, value: Any) -> Any:
+    def _dumped(self, value: Any) -> Any:
         self.held(value)
-        return self._inner.dump(self.codec.hooks.dumped(value))
-
-    def show(self, value: Any) -> Any:
-        self.held(value)
-        return self._inner.show(self.codec.hooks.dumped(value))
+        return self.codec.hooks.dumped(value) if self._as_stored else value
 
 
 class Converted(FieldType[T]):
@@ -594,7 +513,10 @@ class Converted(FieldType[T]):
     def __init_subclass__(cls, *, storage: Any = None, **options: Any) -> None:
         super().__init_subclass__()
         if storage is not None:
-            cls._storage, cls._said = _declared(cls, storage), options
+            declared = stored_type(storage)
+            if declared is None:
+                raise _wrong(cls, f"storage={storage!r} is not a field type, such as Int16")
+            cls._storage, cls._said = declared, options
         else:
             cls._said = {**cls._said, **options}
         if cls.__module__ == __name__:
@@ -621,7 +543,6 @@ class Converted(FieldType[T]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec:
-        """See `FieldType.codec`."""
         if cls.__module__ == __name__:
             raise ValueError(f"derive a class from {cls.__name__}[...], and use that")
         item = cls._storage.codec(options.under(cls._said))
@@ -647,15 +568,6 @@ class Converted(FieldType[T]):
 
 def _wrong(cls: type, why: str) -> SchemaError:
     return SchemaError(f"class {cls.__name__}: {why}", model=cls.__name__)
-
-
-def _declared(cls: type, storage: Any) -> Declaration:
-    found = declaration_of(storage)
-    if found is None and isinstance(storage, type) and hasattr(storage, SCHEMA):
-        found = Declaration(Nested, storage)
-    if found is None:
-        raise _wrong(cls, f"storage={storage!r} is not a field type, such as Int16")
-    return found
 
 
 def _check_hook(cls: type, name: str) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from tsmodel.errors import SchemaError
 from tsmodel.types.codec import FieldCodec, FixedCodec
-from tsmodel.types.scalars import ByteOrder, Scalar
+from tsmodel.types.scalars import ByteOrder, Scalar, int_within
 
 if TYPE_CHECKING:
     from tsmodel.model.column import Column, IntColumn
@@ -25,6 +25,7 @@ __all__ = [
     "Cid",
     "Declaration",
     "FieldType",
+    "IntField",
     "KeyComponent",
     "Mid",
     "MissingOption",
@@ -32,6 +33,7 @@ __all__ = [
     "Options",
     "Padding",
     "PaddingBytes",
+    "check_int",
     "declaration_of",
     "did_you_mean",
     "size_of",
@@ -162,6 +164,18 @@ class FieldType(Generic[T]):
         def __set__(self, instance: object, value: T) -> None: ...
 
 
+class IntField:
+    """To a type checker, makes the column of a field type with int values that are not times an `IntColumn`."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type[object]) -> IntColumn: ...
+        @overload
+        def __get__(self, instance: object, owner: type[object]) -> int: ...
+        def __get__(self, instance: object, owner: type[object]) -> IntColumn | int: ...
+
+
 class Declaration(msgspec.Struct, frozen=True):
     """The field type and type argument of an annotation, such as `Enumerated[State]`."""
 
@@ -169,7 +183,6 @@ class Declaration(msgspec.Struct, frozen=True):
     argument: Any = None
 
     def codec(self, options: Options) -> FieldCodec | PaddingBytes:
-        """See `FieldType.codec`."""
         return self.field_type.codec(self.argument, options)
 
     def fixed(self, options: Options, what: str) -> FixedCodec:
@@ -198,9 +211,19 @@ def declaration_of(annotation: object) -> Declaration | None:
 def size_of(options: Options) -> int | None:
     """Takes `size=` and returns it, in bytes; None if it is not given."""
     size: int | None = options.take("size")
-    if size is not None and (type(size) is not int or not 1 <= size <= 2**25):
-        raise ValueError(f"size={size!r} is not an int from 1 to {2**25}")
+    if size is not None:
+        check_int("size", size, 1, 2**25)
     return size
+
+
+def check_int(name: str, value: object, least: int, greatest: int, more: str = "") -> None:
+    """Checks an option that takes an int; `more` ends the message.
+
+    Raises:
+        ValueError: if the value is not within the limits.
+    """
+    if type(value) is not int or not least <= value <= greatest:
+        raise ValueError(f"{name}={value!r} is not {int_within(least, greatest)}{more}")
 
 
 class Padding(FieldType[None]):
@@ -214,7 +237,6 @@ class Padding(FieldType[None]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> PaddingBytes:
-        """See `FieldType.codec`."""
         size = size_of(options)
         if size is None:
             raise ValueError("write _gap: Padding = padding(3)")
@@ -229,35 +251,22 @@ class KeyComponent(FieldType[int]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NoReturn:
-        """See `FieldType.codec`."""
         raise ValueError(f"{cls.__name__} names a key component and cannot be the type of a value")
 
 
-class _Id(KeyComponent):
-    """A component that is not a time."""
-
-    if TYPE_CHECKING:
-
-        @overload
-        def __get__(self, instance: None, owner: type[object]) -> IntColumn: ...
-        @overload
-        def __get__(self, instance: object, owner: type[object]) -> int: ...
-        def __get__(self, instance: object, owner: type[object]) -> IntColumn | int: ...
-
-
-class Cid(_Id):
+class Cid(IntField, KeyComponent):
     """The key component cid, the client id: an int from 0 to 2**31 - 2."""
 
     component = "cid"
 
 
-class Mid(_Id):
+class Mid(IntField, KeyComponent):
     """The key component mid, the meter id: an int from -2**63 to 2**63 - 2."""
 
     component = "mid"
 
 
-class Moid(_Id):
+class Moid(IntField, KeyComponent):
     """The key component moid, the meter object id: an int from -2**31 to 2**31 - 2."""
 
     component = "moid"

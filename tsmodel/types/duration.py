@@ -12,36 +12,28 @@ import numpy.typing as npt
 
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import duration_ns
-from tsmodel.types.codec import Description, Scope, described_number
-from tsmodel.types.column_facet import times_given
+from tsmodel.types.codec import Scope
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.integers import INTEGER, Int64
 from tsmodel.types.text_facet import Conversion, Spelling
-from tsmodel.types.times import MICROSECOND, UNITS_NS, Resolution, TimeCodec, resolution_of, timedelta_ns
+from tsmodel.types.times import MICROSECOND, UNITS_NS, ResolutionCodec, resolution_of, timedelta_ns
 
 __all__ = ["Duration", "DurationCodec"]
 
-_MOST_DELTA_US: Final = dt.timedelta.max // dt.timedelta(microseconds=1)
+_TOO_FINE: Final = "ns is not a whole number of microseconds, and a timedelta holds nothing finer"
 
+_MOST_DELTA_US: Final = dt.timedelta.max // dt.timedelta(microseconds=1)
 
 _LEAST_DELTA_US: Final = dt.timedelta.min // dt.timedelta(microseconds=1)
 
 
-class DurationCodec(TimeCodec, frozen=True):
-    """A `timedelta`, stored as an integer count of units.
+class DurationCodec(ResolutionCodec, frozen=True):
+    """A `timedelta`, stored as an integer count of units."""
 
-    Attributes:
-        resolution: the unit.
-    """
-
-    resolution: Resolution = "ns"
     python: ClassVar[Any] = dt.timedelta
-    arrow_epoch = 0
-
-    @property
-    def label(self) -> str:
-        return f"Duration {self.resolution} in {self.storage.name}"
+    name = "Duration"
+    letter = "m"
 
     @property
     def accepts(self) -> str:
@@ -65,9 +57,7 @@ class DurationCodec(TimeCodec, frozen=True):
         self._check(stored, "timedelta")
         micros, rest = divmod(stored * self._unit, 1000)
         if rest:
-            raise FieldFault(
-                f"{stored} ns is not a whole number of microseconds, and a timedelta holds nothing finer: use Int64"
-            )
+            raise FieldFault(f"{stored} {_TOO_FINE}: use Int64")
         return dt.timedelta(0, 0, micros)
 
     def load_code(self, stored: str, scope: Scope) -> str:
@@ -85,9 +75,7 @@ class DurationCodec(TimeCodec, frozen=True):
             raise self.refused(value)
         ns = timedelta_ns(value)
         if ns % 1000:
-            raise FieldFault(
-                f"{ns} ns is not a whole number of microseconds, and a timedelta holds nothing finer: use Int64"
-            )
+            raise FieldFault(f"{ns} {_TOO_FINE}: use Int64")
         units, rest = divmod(ns, self._unit)
         if rest:
             raise FieldFault(f"{value} is not a whole number of {self.resolution}: round it first")
@@ -101,15 +89,8 @@ class DurationCodec(TimeCodec, frozen=True):
             raise self._incomparable(value, 'a timedelta, or text such as "15m"') from error
         return Fraction(ns, self._unit)
 
-    def description(self) -> Description:
-        return described_number("Duration", self.storage, self.byte_order, resolution=self.resolution)
-
     def conversion(self, spelling: Spelling) -> Conversion:
         return DurationConversion(self, spelling)
-
-    @property
-    def numpy_unit(self) -> str:
-        return f"m8[{self.resolution}]"
 
     @property
     def counts(self) -> str:
@@ -118,21 +99,12 @@ class DurationCodec(TimeCodec, frozen=True):
     def arrow_type(self, pa: Any) -> Any:
         return pa.duration(self.resolution)
 
-    def times_from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
-        return times_given(pa, array, self.label, self.resolution if pa.types.is_duration(array.type) else None)
-
-
-_DURATION: Final = 'a duration such as "1h30m", "250ms" or "PT1H30M", or an int of ns'
-
 
 _UNITS: Final = {"w": 604_800 * 10**9, "d": 86_400 * 10**9, "h": 3_600 * 10**9, "m": 60 * 10**9, "s": 10**9}
 
-
 _FINE_UNITS: Final = {**_UNITS, "ms": 10**6, "us": 10**3, "ns": 1}
 
-
 _UNITS_TEXT: Final = re.compile(r"-?(?=\d)" + "".join(rf"(?:(\d+){unit})?" for unit in _FINE_UNITS), re.ASCII)
-
 
 _ISO_DURATION: Final = re.compile(
     r"-?P(?=\d|T\d)(?:(\d+)W)?(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:[.,](\d{1,9}))?S)?)?", re.ASCII
@@ -142,9 +114,7 @@ _ISO_DURATION: Final = re.compile(
 class DurationConversion(Conversion):
     """A `timedelta`."""
 
-    @property
-    def accepts(self) -> str:
-        return _DURATION
+    accepts: ClassVar[str] = 'a duration such as "1h30m", "250ms" or "PT1H30M", or an int of ns'
 
     def load(self, data: Any) -> Any:
         if isinstance(data, dt.timedelta):
@@ -157,7 +127,7 @@ class DurationConversion(Conversion):
             raise self.refused(data)
         micros, rest = divmod(ns, 1000)
         if rest:
-            raise FieldFault(f"{ns} ns is not a whole number of microseconds, and a timedelta holds nothing finer")
+            raise FieldFault(f"{ns} {_TOO_FINE}")
         return self.held(dt.timedelta(microseconds=micros))
 
     def _ns_of(self, text: str) -> int:
@@ -203,13 +173,9 @@ class Duration(FieldType[dt.timedelta]):
     """
 
     takes = ("resolution", "storage", "byte_order")
-    examples = (
-        "Duration",
-        'Duration = field(resolution="s", storage=UInt32)',
-    )
+    examples = ("Duration", 'Duration = field(resolution="s", storage=UInt32)')
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DurationCodec:
-        """See `FieldType.codec`."""
         resolution = resolution_of(options, "ns")
         return DurationCodec(options.storage(Int64), options.byte_order, resolution)

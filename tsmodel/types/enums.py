@@ -7,30 +7,18 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from enum import Enum, Flag
 from functools import cached_property, reduce
-from operator import or_
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from operator import itemgetter, or_
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.codec import (
-    Description,
-    FieldCodec,
-    NumberCodec,
-    Scope,
-    Structures,
-    described_number,
-)
-from tsmodel.types.column_facet import (
-    distinct_stored,
-    each_distinct,
-    is_text,
-    native,
-)
+from tsmodel.types.codec import Description, FieldCodec, NumberCodec, Scope, Structures, described_number
+from tsmodel.types.column_facet import is_text, native, stored_texts
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
-from tsmodel.types.integers import INTEGER, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64
+from tsmodel.types.integers import Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, int_of
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
@@ -48,6 +36,10 @@ class _MemberCodec(NumberCodec, msgspec.Struct, frozen=True):
         keep: whether an unknown integer is read as an int instead of being a fault.
     """
 
+    name: ClassVar[str]
+    what: ClassVar[str]
+    """What a value is, in words."""
+
     kind: type[Enum]
     storage: Scalar
     keep: bool = False
@@ -56,6 +48,23 @@ class _MemberCodec(NumberCodec, msgspec.Struct, frozen=True):
     @property
     def python(self) -> Any:
         return self.kind | int if self.keep else self.kind
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}[{self.kind.__name__}] in {self.storage.name}"
+
+    @property
+    def accepts(self) -> str:
+        return f"{self.what} of {self.kind.__name__}" + (f" or {self.storage.accepts}" if self.keep else "")
+
+    def description(self) -> Description:
+        pairs = sorted(((name, member.value) for name, member in self.kind.__members__.items()), key=itemgetter(1, 0))
+        return described_number(self.name, self.storage, self.byte_order, members=dict(pairs))
+
+    def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Choice
+
+        return Choice(self.kind, self.storage, self.byte_order, self.keep, is_set=issubclass(self.kind, Flag))
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: a member, or an int."""
@@ -66,20 +75,11 @@ class _MemberCodec(NumberCodec, msgspec.Struct, frozen=True):
         raise FieldFault(f"cannot be compared with {shown(value)}; give a member of {self.kind.__name__}")
 
     def dump(self, value: Any) -> Any:
-        if type(value) is self.kind:
-            return value._value_
-        return self._other(value)
-
-    def _other(self, value: Any) -> Any:
-        if isinstance(value, self.kind):
-            return value.value
-        if isinstance(value, (int, np.integer)) and not isinstance(value, (bool, Enum)):
-            number = int(value)
-            assert self.storage.limits is not None
-            within = self.storage.limits[0] <= number <= self.storage.limits[1]
-            if within and (self.keep or self._is_known(number)):
-                return number
-        raise self.refused(value)
+        number = value.value if isinstance(value, self.kind) else _int_of(value)
+        least, greatest = self.limits
+        if number is None or not least <= number <= greatest or not (self.keep or self._is_known(number)):
+            raise self.refused(value)
+        return number
 
     @abstractmethod
     def _is_known(self, number: int) -> bool:
@@ -113,31 +113,19 @@ class _MemberCodec(NumberCodec, msgspec.Struct, frozen=True):
     def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
         """See `FixedCodec.from_arrow`: also accepts names."""
         if is_text(pa, array.type) or pa.types.is_dictionary(array.type):
-            nothing = np.zeros(len(array), self.stored)
-            return each_distinct(pa, array, lambda texts, places: distinct_stored(self, texts, places), nothing)
+            return stored_texts(pa, array, self)
         return super().from_arrow(pa, array)
-
-    @property
-    def _described(self) -> dict[str, Any]:
-        """Names and values of all members, in the order of the values."""
-        pairs = ((name, member.value) for name, member in self.kind.__members__.items())
-        return dict(sorted(pairs, key=lambda pair: (pair[1], pair[0])))
 
 
 class EnumCodec(_MemberCodec, frozen=True):
     """A member of an `Enum` whose values are ints."""
 
+    name = "Enumerated"
+    what = "a member"
+
     @cached_property
     def _members(self) -> dict[int, Enum]:
         return {member.value: member for member in self.kind}
-
-    @property
-    def label(self) -> str:
-        return f"Enumerated[{self.kind.__name__}] in {self.storage.name}"
-
-    @property
-    def accepts(self) -> str:
-        return f"a member of {self.kind.__name__}" + (f" or {self.storage.accepts}" if self.keep else "")
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         if self.keep:
@@ -162,16 +150,11 @@ class EnumCodec(_MemberCodec, frozen=True):
     def _is_known(self, number: int) -> bool:
         return number in self._members
 
-    def description(self) -> Description:
-        return described_number("Enumerated", self.storage, self.byte_order, members=self._described)
-
     def conversion(self, spelling: Spelling) -> Conversion:
         return EnumConversion(self, spelling)
 
-    def declared(self, structures: Structures) -> Kind:
-        from tsmodel.types.kinds import Choice
-
-        return Choice(self.kind, self.storage, self.byte_order, self.keep, is_set=False)
+    def dump(self, value: Any) -> Any:
+        return value._value_ if type(value) is self.kind else super().dump(value)
 
     def arrow_type(self, pa: Any) -> Any:
         return super().arrow_type(pa) if self.keep else pa.dictionary(pa.int32(), pa.string())
@@ -194,6 +177,9 @@ class EnumCodec(_MemberCodec, frozen=True):
 class FlagsCodec(_MemberCodec, frozen=True):
     """A set of members of a `Flag`."""
 
+    name = "Flags"
+    what = "a set of members"
+
     @cached_property
     def known(self) -> int:
         """All bits that members name."""
@@ -202,14 +188,6 @@ class FlagsCodec(_MemberCodec, frozen=True):
     @cached_property
     def _sets(self) -> dict[int, Any]:
         return _Sets(self)
-
-    @property
-    def label(self) -> str:
-        return f"Flags[{self.kind.__name__}] in {self.storage.name}"
-
-    @property
-    def accepts(self) -> str:
-        return f"a set of members of {self.kind.__name__}" + (f" or {self.storage.accepts}" if self.keep else "")
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         if self.keep:
@@ -232,27 +210,11 @@ class FlagsCodec(_MemberCodec, frozen=True):
     def load_code(self, stored: str, scope: Scope) -> str:
         return f"{scope.add(self._sets)}[{stored}]"
 
-    def dump(self, value: Any) -> Any:
-        if isinstance(value, self.kind):
-            number = value.value
-            if self._is_known(number) or self.keep:
-                return number
-            raise self.refused(value)
-        return self._other(value)
-
     def _is_known(self, number: int) -> bool:
         return number >= 0 and not number & ~self.known
 
-    def description(self) -> Description:
-        return described_number("Flags", self.storage, self.byte_order, members=self._described)
-
     def conversion(self, spelling: Spelling) -> Conversion:
         return FlagsConversion(self, spelling)
-
-    def declared(self, structures: Structures) -> Kind:
-        from tsmodel.types.kinds import Choice
-
-        return Choice(self.kind, self.storage, self.byte_order, self.keep, is_set=True)
 
     def arrow_value(self, value: Any) -> Any:
         return self.dump(value)
@@ -271,20 +233,36 @@ class _Sets(dict[int, Any]):
         return made
 
 
-_INTEGER_16: Final = re.compile(r"\s*0[xX][0-9a-fA-F]+\s*", re.ASCII)
+def _int_of(value: Any) -> int | None:
+    """Returns the value if it is a plain int; None otherwise."""
+    return int(value) if isinstance(value, (int, np.integer)) and not isinstance(value, (bool, Enum)) else None
 
 
-def _number_of(data: Any) -> int | None:
-    """Returns the int that the data is or spells; None if it is not an int."""
-    if isinstance(data, str):
-        if INTEGER.fullmatch(data):
-            return int(data)
-        return int(data, 16) if _INTEGER_16.fullmatch(data) else None
-    is_number = isinstance(data, (int, np.integer)) and not isinstance(data, (bool, Enum))
-    return int(data) if is_number else None
+class _MemberConversion(Conversion):
+    """Base class of both conversions."""
+
+    codec: _MemberCodec
+
+    def load(self, data: Any) -> Any:
+        if isinstance(data, self.codec.kind):
+            return self.held(data)
+        number = self._number_of(data)
+        if number is None and isinstance(data, str):
+            number = int_of(data)
+        least, greatest = self.codec.limits
+        if number is None or not least <= number <= greatest:
+            raise self.refused(data)
+        try:
+            return self.codec.load(number)
+        except FieldFault:
+            raise self.refused(data) from None
+
+    @abstractmethod
+    def _number_of(self, data: Any) -> int | None:
+        """Returns the stored number of a name, or an int; None of anything else."""
 
 
-class EnumConversion(Conversion):
+class EnumConversion(_MemberConversion):
     """A member of an enumeration, written as its name. Reading also accepts its value."""
 
     codec: EnumCodec
@@ -301,20 +279,9 @@ class EnumConversion(Conversion):
         kept = f", or {self.codec.storage.accepts}" if self.codec.keep else ", or its value"
         return f"a name of {self.codec.kind.__name__} ({listed}){kept}"
 
-    def load(self, data: Any) -> Any:
-        if isinstance(data, self.codec.kind):
-            return data
-        if isinstance(data, str) and (member := self._names.get(data.strip())) is not None:
-            return member
-        number = _number_of(data)
-        assert self.codec.storage.limits is not None
-        least, greatest = self.codec.storage.limits
-        if number is None or not least <= number <= greatest:
-            raise self.refused(data)
-        try:
-            return self.codec.load(number)
-        except FieldFault:
-            raise self.refused(data) from None
+    def _number_of(self, data: Any) -> int | None:
+        member = self._names.get(data.strip()) if isinstance(data, str) else None
+        return _int_of(data) if member is None else member.value
 
     def load_column(self, data: Sequence[Any]) -> list[Any]:
         return list(map(self._names.__getitem__, data))
@@ -331,7 +298,7 @@ class EnumConversion(Conversion):
         return {"anyOf": [names, {"type": "integer"}]} if self.codec.keep else names
 
 
-class FlagsConversion(Conversion):
+class FlagsConversion(_MemberConversion):
     """A set of flags, written as names joined by `|`, such as "HOT|COLD", or "0". Reading also accepts the bits."""
 
     codec: FlagsCodec
@@ -347,23 +314,10 @@ class FlagsConversion(Conversion):
     def accepts(self) -> str:
         return f'names of {self.codec.kind.__name__} ({", ".join(self._names)}) with "|" between, or their bits as an int'
 
-    def load(self, data: Any) -> Any:
-        if isinstance(data, self.codec.kind):
-            return self.held(data)
-        bits = self._bits_of(data)
-        assert self.codec.storage.limits is not None
-        least, greatest = self.codec.storage.limits
-        if bits is None or not least <= bits <= greatest:
-            raise self.refused(data)
-        try:
-            return self.codec.load(bits)
-        except FieldFault:
-            raise self.refused(data) from None
-
-    def _bits_of(self, data: Any) -> int | None:
-        if (number := _number_of(data)) is not None:
-            return number
-        names = re.split(r"[|,]", data) if isinstance(data, str) else data if isinstance(data, (list, tuple)) else [None]
+    def _number_of(self, data: Any) -> int | None:
+        names = re.split(r"[|,]", data) if isinstance(data, str) else data
+        if not isinstance(names, (list, tuple)):
+            return _int_of(data)
         bits = 0
         for name in names:
             member = self._names.get(name.strip()) if isinstance(name, str) else None
@@ -391,7 +345,6 @@ class FlagsConversion(Conversion):
 
 E = TypeVar("E", bound=Enum)
 
-
 F = TypeVar("F", bound=Flag)
 
 
@@ -408,7 +361,6 @@ class Enumerated(FieldType[E]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> EnumCodec:
-        """See `FieldType.codec`."""
         if not (isinstance(argument, type) and issubclass(argument, Enum)):
             raise ValueError("write Enumerated[State] with an Enum")
         if issubclass(argument, Flag):
@@ -431,7 +383,6 @@ class Flags(FieldType[F]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec:
-        """See `FieldType.codec`."""
         if not (isinstance(argument, type) and issubclass(argument, Flag)):
             raise ValueError("write Flags[Alarm] with a Flag or IntFlag")
         storage = options.storage(_smallest(argument))

@@ -30,7 +30,6 @@ __all__ = ["Float16", "Float32", "Float64", "FloatCodec"]
 
 _NOT_FINITE: Final = re.compile(r"\s*[+-]?(?:nan|inf|infinity)\s*", re.ASCII | re.IGNORECASE)
 
-
 _SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 

@@ -10,26 +10,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, overload
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 import numpy as np
 
 from tsmodel.types.codec import FieldCodec
-from tsmodel.types.field_faults import FieldFault
-from tsmodel.types.numbers import ScalarCodec, ScalarType, integral, real
-from tsmodel.types.scalars import SCALARS, shown
+from tsmodel.types.declaring import IntField
+from tsmodel.types.numbers import ScalarCodec, ScalarType, whole_operand
+from tsmodel.types.scalars import SCALARS, int_within
 from tsmodel.types.text_facet import Conversion, Spelling
-
-if TYPE_CHECKING:
-    from tsmodel.model.column import IntColumn
-
 
 INTEGER: Final = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
 """An integer in decimal digits."""
 
-
 _HEX: Final = re.compile(r"\s*[+-]?0[xX][0-9a-fA-F]+\s*", re.ASCII)
+
+
+def int_of(text: str) -> int | None:
+    """Returns the int that a text spells in decimal or hex digits; None if it spells none."""
+    if INTEGER.fullmatch(text):
+        return int(text)
+    return int(text, 16) if _HEX.fullmatch(text) else None
 
 
 class IntConversion(Conversion):
@@ -41,7 +43,7 @@ class IntConversion(Conversion):
 
     @property
     def accepts(self) -> str:
-        return f"an int from {self.least} to {self.greatest}"
+        return int_within(self.least, self.greatest)
 
     def load(self, data: Any) -> Any:
         if isinstance(data, str):
@@ -51,13 +53,8 @@ class IntConversion(Conversion):
         return int(data)
 
     def parse(self, text: str) -> Any:
-        if INTEGER.fullmatch(text):
-            number = int(text)
-        elif _HEX.fullmatch(text):
-            number = int(text, 16)
-        else:
-            raise self.refused(text)
-        if not self.least <= number <= self.greatest:
+        number = int_of(text)
+        if number is None or not self.least <= number <= self.greatest:
             raise self.refused(text)
         return number
 
@@ -87,9 +84,6 @@ class IntConversion(Conversion):
         number.pack(values)
         return values
 
-    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        return self.dump_column(values)
-
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "integer", "minimum": self.least, "maximum": self.greatest}
 
@@ -101,10 +95,7 @@ class IntCodec(ScalarCodec, frozen=True):
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: any exact number, or an infinite float."""
-        number = real(value)
-        if number is None:
-            raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__})")
-        return integral(number, value)
+        return whole_operand(value)
 
     @property
     def message_type(self) -> Any:
@@ -117,18 +108,10 @@ class IntCodec(ScalarCodec, frozen=True):
         return IntConversion(self, spelling, self.limits)
 
 
-class IntegerType(ScalarType[int]):
+class IntegerType(IntField, ScalarType[int]):
     """Base class of the integer types."""
 
     stored_by = IntCodec
-
-    if TYPE_CHECKING:
-
-        @overload
-        def __get__(self, instance: None, owner: type[object]) -> IntColumn: ...
-        @overload
-        def __get__(self, instance: object, owner: type[object]) -> int: ...
-        def __get__(self, instance: object, owner: type[object]) -> IntColumn | int: ...
 
 
 class Int8(IntegerType):

@@ -7,19 +7,11 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
-import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.blob import BytesCodec
-from tsmodel.types.codec import (
-    Description,
-)
-from tsmodel.types.column_facet import (
-    decoded,
-    distinct_stored,
-    each_distinct,
-    is_text,
-)
+from tsmodel.types.codec import Description
+from tsmodel.types.column_facet import decoded, is_text, stored_texts
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.text_facet import Conversion, Spelling
@@ -97,11 +89,7 @@ class IpCodec(BytesCodec, msgspec.Struct, frozen=True):
         array = decoded(pa, array)
         if not is_text(pa, array.type):
             return super().from_arrow(pa, array)
-        return each_distinct(pa, array, self._raw, np.zeros(len(array), self.stored))
-
-    def _raw(self, texts: list[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        stored = distinct_stored(self, texts, places, ipaddress.ip_address)
-        return stored.view(np.uint8).reshape(-1, self.size)
+        return stored_texts(pa, array, self, ipaddress.ip_address)
 
 
 class IpConversion(Conversion):
@@ -133,14 +121,10 @@ class IpAddress(FieldType[IPv4Address | IPv6Address]):
     """
 
     takes = ("version",)
-    examples = (
-        "IpAddress",
-        "IpAddress = field(version=4)",
-    )
+    examples = ("IpAddress", "IpAddress = field(version=4)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> IpCodec:
-        """See `FieldType.codec`."""
         version = options.take("version")
         if version not in (None, 4, 6):
             raise ValueError(f"version={version!r} is not 4 or 6")

@@ -16,16 +16,8 @@ if TYPE_CHECKING:
     from tsmodel.layout.placing import Layout
     from tsmodel.types.kinds import Kind
 
-from tsmodel.types.codec import (
-    UNSUITABLE,
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-    VariableCodec,
-)
-from tsmodel.types.column_facet import masked
+from tsmodel.types.codec import UNSUITABLE, Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
+from tsmodel.types.column_facet import masked, object_column
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.scalars import ByteOrder, shown
@@ -34,12 +26,21 @@ from tsmodel.types.text_facet import Conversion, Spelling, of_json, to_json
 Write: TypeAlias = Callable[[Iterable[tuple[Any, ...]]], list[bytes]]
 
 
-class _NestedCodec(FieldCodec):
-    """Base class for structures of fixed and of variable size."""
+class _NestedCodec(FieldCodec, msgspec.Struct, frozen=True):
+    """Base class for structures of fixed and of variable size.
+
+    Attributes:
+        kind: its class.
+        layout: where its fields lie.
+        write: gives the bytes of tuples of its fields' values, and may refuse more values than the fields do.
+        make: gives what makes a structure of bytes known to be sound.
+        structure: gives its fields as they look outside.
+    """
 
     kind: type
     layout: Layout
     _write: Write
+    _make: Callable[[], Callable[[bytes], Any]]
     _structure: Callable[[Spelling], Structure]
 
     def __eq__(self, other: object) -> bool:
@@ -126,22 +127,8 @@ class _NestedCodec(FieldCodec):
         return [self.made(values) if is_there else None for values, is_there in zip(made, present, strict=True)]
 
 
-class NestedCodec(_NestedCodec, FixedCodec, msgspec.Struct, frozen=True):
-    """A structure of fixed size.
-
-    Attributes:
-        kind: its class.
-        layout: where its fields lie.
-        write: gives the bytes of tuples of its fields' values, and may refuse more values than the fields do.
-        make: gives what makes a structure of bytes known to be sound.
-        structure: gives its fields as they look outside.
-    """
-
-    kind: type
-    layout: Layout
-    _write: Write
-    _make: Callable[[], Callable[[bytes], Any]]
-    _structure: Callable[[Spelling], Structure]
+class NestedCodec(_NestedCodec, FixedCodec, frozen=True):
+    """A structure of fixed size."""
 
     @property
     def size(self) -> int:
@@ -193,9 +180,7 @@ class NestedCodec(_NestedCodec, FixedCodec, msgspec.Struct, frozen=True):
         """See `FixedCodec.from_arrow`: structures."""
         if not pa.types.is_struct(array.type):
             return super().from_arrow(pa, array)
-        objects = np.empty(len(array), object)
-        objects[:] = self.objects_from_arrow(pa, array)
-        return objects
+        return object_column(self.objects_from_arrow(pa, array))
 
 
 def _member(pa: Any, name: str, field: Any, column: npt.NDArray[Any]) -> Any:
@@ -203,27 +188,12 @@ def _member(pa: Any, name: str, field: Any, column: npt.NDArray[Any]) -> Any:
     return array if field.bit is None else masked(pa, array, field.present(column))
 
 
-class VariableNestedCodec(_NestedCodec, VariableCodec, msgspec.Struct, frozen=True):
-    """A structure whose size depends on its values.
-
-    Attributes:
-        kind: its class.
-        layout: where its fields lie.
-        write: gives the bytes of tuples of its fields' values, and may refuse more values than the fields do.
-        make: gives what makes a structure of bytes known to be sound.
-        structure: gives its fields as they look outside.
-    """
-
-    kind: type
-    layout: Layout
-    _write: Write
-    _make: Callable[[], Callable[[bytes], Any]]
-    _structure: Callable[[Spelling], Structure]
+class VariableNestedCodec(_NestedCodec, VariableCodec, frozen=True):
+    """A structure whose size depends on its values."""
 
     @property
     def least_size(self) -> int:
-        least: int = self.layout.least_size
-        return least
+        return self.layout.least_size
 
     @property
     def takes_rest(self) -> bool:
@@ -284,7 +254,6 @@ class Nested(FieldType[S]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NestedCodec | VariableNestedCodec:
-        """See `FieldType.codec`."""
         schema = getattr(argument, SCHEMA, None)
         if schema is None or schema.has_key or schema.abstract:
             raise ValueError("write Nested[Phase] with class Phase(TSStruct)")
@@ -303,9 +272,14 @@ def item_of(options: Options, example: str, item: str) -> Declaration:
         ValueError: if it is missing or is not a field type.
     """
     given = options.require("item", f"{item}): the type of its values, as in {example} = field(item={item}")
-    found = declaration_of(given)
-    if found is None and isinstance(given, type) and hasattr(given, SCHEMA):
-        found = Declaration(Nested, given)
+    found = stored_type(given)
     if found is None:
         raise ValueError(f"item={given!r} is not a field type, such as {item}")
     return found
+
+
+def stored_type(given: object) -> Declaration | None:
+    """The declaration of a field type, or of a `TSStruct` as a `Nested`; None of anything else."""
+    if isinstance(given, type) and hasattr(given, SCHEMA):
+        return Declaration(Nested, given)
+    return declaration_of(given)

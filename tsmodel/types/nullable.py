@@ -11,19 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.codec import (
-    MARKS,
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-)
-from tsmodel.types.column_facet import (
-    masked,
-    plain_value,
-    refuse,
-)
+from tsmodel.types.codec import MARKS, Description, FieldCodec, FixedCodec, Scope, Structures, WrappingCodec
+from tsmodel.types.column_facet import masked, plain_value, refuse
 from tsmodel.types.declaring import FieldType, Options, PaddingBytes
 from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.nested import item_of
@@ -152,7 +141,7 @@ class NullableCodec(_OptionalCodec, msgspec.Struct, frozen=True):
         return self.item.unencodable(module) or super().unencodable(module)
 
 
-class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
+class SentinelCodec(_OptionalCodec, WrappingCodec, msgspec.Struct, frozen=True):
     """A value or None, which is stored as a sentinel: one particular value.
 
     Attributes:
@@ -183,22 +172,6 @@ class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
     def zero(self) -> object:
         return self._stored
 
-    @property
-    def code(self) -> str:
-        return self.item.code
-
-    @property
-    def align(self) -> int:
-        return self.item.align
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.item.dtype
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        return self.item.stored
-
     def absent(self, column: npt.NDArray[Any]) -> Mask:
         """Which values of a column (shape (n,)) are None."""
         mask: Mask
@@ -218,7 +191,6 @@ class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
 
     @property
     def may_be_faulty(self) -> bool:
-        """See `FixedCodec.may_be_faulty`."""
         return self.item.may_be_faulty
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
@@ -252,9 +224,6 @@ class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
 
     def unencodable(self, module: Any) -> str | None:
         return ""  # messages store None as null
-
-    def stored_numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return self.item.stored_numbers(column)
 
     def numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return self.item.numbers(column)
@@ -353,7 +322,6 @@ class SentinelConversion(NullableConversion):
 
 _ABSENT = object()
 
-
 T = TypeVar("T")
 
 
@@ -373,7 +341,6 @@ class Nullable(FieldType[T | None]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NullableCodec | SentinelCodec:
-        """See `FieldType.codec`."""
         sentinel = options.take("null", _ABSENT)
         item = item_of(options, "Nullable[float]", "Float32")
         if sentinel is not _ABSENT:

@@ -33,13 +33,13 @@ __all__ = [
     "Real",
     "ScalarCodec",
     "ScalarType",
-    "integral",
     "neighbours",
     "point",
     "real",
     "rounded",
     "shortest",
     "shortest_of",
+    "whole_operand",
 ]
 
 
@@ -107,8 +107,15 @@ def _above(first: Any, second: Any) -> bool:
     return bool(first > second)
 
 
-def integral(number: Real, value: object) -> Real:
-    """Checks a constant for comparison with integers."""
+def whole_operand(value: object, remedy: str = "") -> Real:
+    """Converts a constant for comparison with whole numbers: exact numbers, and floats other than NaN.
+
+    Raises:
+        FieldFault: if it is not such a number; `remedy` ends the message.
+    """
+    number = real(value)
+    if number is None:
+        raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}){remedy}")
     if isinstance(number, float) and math.isnan(number):
         raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}): integers are never NaN")
     return number
@@ -117,23 +124,13 @@ def integral(number: Real, value: object) -> Real:
 EXACT: Final = Context(prec=100, traps=[Inexact])
 """The context in which decimals are made from integers, without rounding."""
 
-
 _DIGITS: Final = {"f4": range(6, 10), "f2": range(3, 6)}
 """Numbers of digits to try for the shortest decimal; shorter ones are found with the least, too."""
 
 _POWERS: Final = np.array([10.0**power for power in range(23)])
 """Powers of ten that a double holds exactly."""
 
-_WIDTHS: Final = {
-    numpy: (each.pack, each.unpack, least, bound, [f"%.{digits}g" for digits in _DIGITS[numpy]])
-    for numpy, each, least, bound in (
-        ("f4", struct.Struct("<f"), 2.0**-126, 1e38),
-        ("f2", struct.Struct("<e"), 2.0**-14, 6e4),
-    )
-}
-"""For each width: functions that pack and unpack a number, the bounds within which formats are tried, and the formats."""
-
-_POWER_OF_TWO: Final = (0.5, -0.5)
+_NARROW: Final = {"f4": (np.float32, struct.Struct("<f")), "f2": (np.float16, struct.Struct("<e"))}
 _LEAST: Final = {"f4": 1e-12, "f2": 2.0**-14}
 _BOUND: Final = 1e15
 
@@ -174,18 +171,12 @@ def shortest_of(value: float, numpy: str) -> float:
     """Does the same for a single value, without the overhead of arrays."""
     if numpy not in _DIGITS or not math.isfinite(value):
         return value
-    pack, unpack, least, bound, forms = _WIDTHS[numpy]
+    kind, stored = _NARROW[numpy]
     try:
-        if unpack(pack(value))[0] != value:
-            return value
+        (narrow,) = stored.unpack(stored.pack(value))
     except OverflowError:
         return value
-    if least <= abs(value) < bound and math.frexp(value)[0] not in _POWER_OF_TWO:  # as above
-        for form in forms:
-            found = float(form % value)
-            if unpack(pack(found))[0] == value:
-                return found
-    return float(str(np.dtype(numpy).type(value)))
+    return float(str(kind(value))) if narrow == value else value
 
 
 def _rounded(values: npt.NDArray[np.float64], places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -206,11 +197,7 @@ def point(text: str) -> str:
 
 
 class ScalarCodec(NumberCodec, msgspec.Struct, frozen=True):
-    """Stores a number or bool unchanged.
-
-    Attributes:
-        scalar: type of the number.
-    """
+    """Stores a number or bool unchanged."""
 
     is_plain = True
     ordered: ClassVar[bool] = True
@@ -230,9 +217,6 @@ class ScalarCodec(NumberCodec, msgspec.Struct, frozen=True):
     @property
     def accepts(self) -> str:
         return self.scalar.accepts
-
-    def allowed(self) -> str:
-        return self.accepts
 
     @property
     def zero(self) -> object:
@@ -268,5 +252,4 @@ class ScalarType(FieldType[T]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> ScalarCodec:
-        """See `FieldType.codec`."""
         return cls.stored_by(cls.scalar, options.byte_order)

@@ -12,12 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from tsmodel.types.blob import LengthCodec
-from tsmodel.types.codec import (
-    Description,
-    Structures,
-    parts_of,
-    unencodable,
-)
+from tsmodel.types.codec import Description, Structures, parts_of, unencodable
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.integers import UInt16
@@ -28,13 +23,14 @@ if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
 
-class PackedCodec(LengthCodec, frozen=True, kw_only=True):
-    """Any value that msgspec can encode, as MessagePack or JSON.
+def coders(encoding: str, kind: Any) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """Functions that encode any value, and decode values of a type."""
+    module: Any = getattr(msgspec, encoding)
+    return module.Encoder().encode, module.Decoder(kind).decode
 
-    Attributes:
-        kind: type of the value.
-        encoding: of the message.
-    """
+
+class PackedCodec(LengthCodec, frozen=True, kw_only=True):
+    """Any value that msgspec can encode, as MessagePack or JSON."""
 
     kind: Any
     encoding: Literal["msgpack", "json"] = "msgpack"
@@ -44,14 +40,8 @@ class PackedCodec(LengthCodec, frozen=True, kw_only=True):
             raise TypeError(why)
 
     @cached_property
-    def _encode(self) -> Callable[[Any], bytes]:
-        module: Any = getattr(msgspec, self.encoding)
-        return module.Encoder().encode  # type: ignore[no-any-return]
-
-    @cached_property
-    def _decode(self) -> Callable[[bytes], Any]:
-        module: Any = getattr(msgspec, self.encoding)
-        return module.Decoder(self.kind).decode  # type: ignore[no-any-return]
+    def _coders(self) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+        return coders(self.encoding, self.kind)
 
     @property
     def what(self) -> str:
@@ -75,16 +65,17 @@ class PackedCodec(LengthCodec, frozen=True, kw_only=True):
 
     def content(self, raw: bytes) -> Any:
         try:
-            return self._decode(raw)
+            return self._coders[1](raw)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise FieldFault(f"{self.what}: {error}") from None
 
     def to_bytes(self, value: Any) -> bytes:
         try:
-            raw: bytes = self._encode(value)
+            encode, decode = self._coders
+            raw = encode(value)
             if self.encoding == "json" and may_not_be_finite(raw) and (fault := not_finite(value)):
                 raise fault
-            self._decode(raw)  # ensures that the value can be read back
+            decode(raw)  # ensures that the value can be read back
         except FieldFault:
             raise
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -144,7 +135,7 @@ class PackedConversion(Conversion):
 
     def dump(self, value: Any) -> Any:
         data = msgspec.to_builtins(self.held(value), str_keys=True)
-        if not _is_json(data):
+        if _within(data, ""):
             raise FieldFault(f"{shown(value)} has a non-finite float, which JSON cannot represent")
         return data
 
@@ -163,31 +154,10 @@ class PackedConversion(Conversion):
             suffix += "_"  # other definitions have these names
 
 
-def _is_json(data: Any) -> bool:
-    if isinstance(data, float):
-        return math.isfinite(data)
-    if isinstance(data, dict):
-        return all(map(_is_json, data.values()))
-    return not isinstance(data, list) or all(map(_is_json, data))
+LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
+"""Names of constraints."""
 
-
-_UNSTORED = frozenset(
-    (
-        "cls",
-        "default",
-        "default_factory",
-        "gt",
-        "ge",
-        "lt",
-        "le",
-        "multiple_of",
-        "min_length",
-        "max_length",
-        "pattern",
-        "tz",
-        "forbid_unknown_fields",
-    )
-)
+_UNSTORED: Final = {"cls", "default", "default_factory", "tz", "forbid_unknown_fields", *LIMITS}
 
 
 def _shape(node: Any, within: tuple[Any, ...]) -> Any:
@@ -214,10 +184,6 @@ def _shape(node: Any, within: tuple[Any, ...]) -> Any:
         if name not in _UNSTORED:
             shape[name] = _shape(getattr(node, name), inner)
     return shape
-
-
-LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
-"""Names of constraints."""
 
 
 def plain_limit(limit: Any) -> Any:
@@ -262,14 +228,10 @@ class Packed(FieldType[T]):
     """
 
     takes = ("encoding", "prefix", "rest", "byte_order")
-    examples = (
-        "Packed[dict[str, str]]",
-        'Packed[dict[str, str]] = field(encoding="json", rest=True)',
-    )
+    examples = ("Packed[dict[str, str]]", 'Packed[dict[str, str]] = field(encoding="json", rest=True)')
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> PackedCodec:
-        """See `FieldType.codec`."""
         if argument is None:
             raise ValueError("write Packed[dict[str, str]], or another type in the brackets")
         encoding = options.take("encoding", "msgpack")

@@ -34,6 +34,7 @@ __all__ = [
     "Scalar",
     "are_bools",
     "becomes_infinite",
+    "int_within",
     "shown",
 ]
 
@@ -77,7 +78,7 @@ class Scalar(msgspec.Struct, frozen=True):
     def accepts(self) -> str:
         """What a value may be, in words."""
         if self.limits:
-            return "an int from {} to {}".format(*self.limits)
+            return int_within(*self.limits)
         return "True or False" if self.kind == "bool" else f"a float ({self.size * 8}-bit)"
 
     def dtype(self, byte_order: ByteOrder = "little") -> np.dtype[Any]:
@@ -121,6 +122,11 @@ def _to_time(value: object) -> str:
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         return 'a date needs a time of day and an offset, such as to_ns("2026-01-31T00:00:00Z")'
     return "to_ns() converts a time"
+
+
+def int_within(least: int, greatest: int) -> str:
+    """What an int may be, in words."""
+    return f"an int from {least} to {greatest}"
 
 
 @cache

@@ -14,10 +14,10 @@ from typing_extensions import TypeVar
 
 from tsmodel.types.codec import Description, NumberCodec, Scope, described_number
 from tsmodel.types.column_facet import decoded, integers, native, plain_value, refuse
-from tsmodel.types.declaring import FieldType, Options
+from tsmodel.types.declaring import FieldType, Options, check_int
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import Int64
-from tsmodel.types.numbers import EXACT, NUMBER, integral, point, real
+from tsmodel.types.numbers import EXACT, NUMBER, point, whole_operand
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
@@ -25,10 +25,8 @@ __all__ = ["Scaled", "ScaledCodec"]
 
 _DOUBLE_DIGITS: Final = 10**15
 
-
 _MOST_DIGITS: Final = 1000
 """More digits than any stored number has."""
-
 
 _DIGITS: Final = {1: 3, 2: 5, 4: 10, 8: 20}
 """Maximum number of decimal digits of integers, by their size in bytes."""
@@ -61,13 +59,11 @@ class ScaledCodec(NumberCodec, msgspec.Struct, frozen=True):
 
     @property
     def accepts(self) -> str:
-        assert self.storage.limits is not None
-        least, greatest = (Decimal(limit).scaleb(-self.digits, EXACT) for limit in self.storage.limits)
+        least, greatest = (Decimal(limit).scaleb(-self.digits, EXACT) for limit in self.limits)
         return f"a number of at most {self.digits} decimal places from {least} to {greatest}"
 
     @property
     def may_be_faulty(self) -> bool:
-        """See `FixedCodec.may_be_faulty`."""
         return self.as_float and self.storage.size == 8
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
@@ -100,26 +96,33 @@ class ScaledCodec(NumberCodec, msgspec.Struct, frozen=True):
             number = round(value * 10**self.digits) if math.isfinite(value) else 0
             if number / 10**self.digits == value and abs(number) <= _DOUBLE_DIGITS:
                 return number
-        if isinstance(value, Decimal) and value and value.is_finite() and not -99 < value.adjusted() < 99:
-            raise self.refused(value)  # before its digits are written out, of which an exponent can make any number
-        units = self._units(value)
-        if units.denominator != 1:
-            raise FieldFault(f"{shown(value)} has more than {self.digits} decimal places: round it first")
-        number = units.numerator
-        assert self.storage.limits is not None
-        if not self.storage.limits[0] <= number <= self.storage.limits[1]:
+        if isinstance(value, float):
+            return self.units_of(Decimal(repr(float(value))), value)
+        if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+            return self.units_of(Decimal(int(value)), value)
+        if not isinstance(value, Decimal):
             raise self.refused(value)
-        if self.as_float and abs(number) > _DOUBLE_DIGITS:
-            raise FieldFault(f"{shown(value)} has more digits than a float holds for sure: use Scaled with Decimal")
-        return number
+        return self.units_of(value, value)
+
+    def units_of(self, number: Decimal, given: object) -> int:
+        """Converts a decimal number to units; a fault names what was `given` for it."""
+        least, greatest = self.limits
+        if not number.is_finite() or (number and number.adjusted() + self.digits > 20):
+            raise self.refused(given)  # before its digits are written out, of which an exponent can make any number
+        units = number.scaleb(self.digits, EXACT) if number else number
+        count = int(units)
+        if count != units:
+            raise FieldFault(f"{shown(given)} has more than {self.digits} decimal places: round it first")
+        if not least <= count <= greatest:
+            raise self.refused(given)
+        if self.as_float and abs(count) > _DOUBLE_DIGITS:
+            raise FieldFault(f"{shown(given)} has more digits than a float holds for sure: use Scaled with Decimal")
+        return count
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: an exact fraction of units, or an infinite float. A float stands for the decimal
         number that its `repr` shows."""
-        number = real(value)
-        if number is None:
-            raise FieldFault(f"cannot be compared with {shown(value)}; give a number")
-        number = integral(number, value)
+        number = whole_operand(value, "; give a number")
         if isinstance(number, float):
             if math.isinf(number):
                 return number
@@ -130,17 +133,6 @@ class ScaledCodec(NumberCodec, msgspec.Struct, frozen=True):
             if number.adjusted() < -_MOST_DIGITS:
                 return Fraction(1 if number > 0 else -1, 2)  # any fraction of a unit compares the same with whole units
         return Fraction(number) * 10**self.digits
-
-    def _units(self, value: Any) -> Fraction:
-        if isinstance(value, float):
-            value = Decimal(repr(float(value)))
-        elif not isinstance(value, (Decimal, int, np.integer)) or isinstance(value, bool):
-            raise TypeError("not a number")
-        elif isinstance(value, np.integer):
-            value = int(value)
-        if isinstance(value, Decimal) and value.is_finite() and value and abs(value.adjusted()) > _MOST_DIGITS:
-            raise OverflowError("converting such a Decimal to a fraction takes too long")
-        return Fraction(value or 0) * Fraction(10**self.digits)
 
     def description(self) -> Description:
         return described_number("Scaled", self.storage, self.byte_order, digits=self.digits)
@@ -239,8 +231,6 @@ class ScaledConversion(Conversion):
     def load(self, data: Any) -> Any:
         if isinstance(data, str):
             return self._of(data)
-        if isinstance(data, Decimal):
-            return self._exactly(data, data)
         if isinstance(data, float) and abs(data) * 10**self.codec.digits > _DOUBLE_DIGITS:
             raise FieldFault(f"{data!r} has more digits than a float holds for sure: give text")
         return self.codec.load(self.codec.dump(data))
@@ -251,19 +241,7 @@ class ScaledConversion(Conversion):
     def _of(self, text: str) -> Any:
         if not NUMBER.fullmatch(text):
             raise self.refused(text)
-        return self._exactly(Decimal(text.strip()), text)
-
-    def _exactly(self, number: Decimal, data: Any) -> Any:
-        assert self.codec.storage.limits is not None
-        if not number.is_finite() or (number and number.adjusted() + self.codec.digits > 20):
-            raise self.refused(data)  # before its digits are written out, of which an exponent can make any number
-        units = number.scaleb(self.codec.digits, EXACT) if number else Decimal(0)
-        count = int(units)
-        if count != units:
-            raise FieldFault(f"{shown(data)} has more than {self.codec.digits} decimal places: round it first")
-        if not self.codec.storage.limits[0] <= count <= self.codec.storage.limits[1]:
-            raise self.refused(data)
-        return self.codec.load(count)
+        return self.codec.load(self.codec.units_of(Decimal(text.strip()), text))
 
     def dump(self, value: Any) -> Any:
         self.held(value)
@@ -294,17 +272,12 @@ class Scaled(FieldType[N]):
     """
 
     takes = ("digits", "storage", "byte_order")
-    examples = (
-        "Scaled = field(digits=2, storage=Int32)",
-        "Scaled[float] = field(digits=2)",
-    )
+    examples = ("Scaled = field(digits=2, storage=Int32)", "Scaled[float] = field(digits=2)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> ScaledCodec:
-        """See `FieldType.codec`."""
         if argument not in (None, Decimal, float):
             raise ValueError("values of Scaled are Decimal or float: write Scaled or Scaled[float]")
         digits = options.require("digits", "2")
-        if type(digits) is not int or not 0 <= digits <= 30:
-            raise ValueError(f"digits={digits!r} is not an int from 0 to 30")
+        check_int("digits", digits, 0, 30)
         return ScaledCodec(digits, options.storage(Int64), argument is float, options.byte_order)

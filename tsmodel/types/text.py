@@ -12,23 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.blob import BytesCodec, LengthCodec
-from tsmodel.types.codec import (
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-)
+from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures
 from tsmodel.types.column_facet import (
     decoded,
-    distinct_stored,
-    each_distinct,
-    encoded,
     is_text,
+    object_column,
+    of_objects,
     padded,
     padded_bytes,
     plain_value,
     refuse,
+    stored_texts,
     strings,
 )
 from tsmodel.types.declaring import FieldType, Options, size_of
@@ -57,6 +51,7 @@ class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
     """UTF-8 text of a fixed size, padded with NUL."""
 
     fills = True
+    defers = True
 
     size: int
     python: ClassVar[Any] = str
@@ -93,10 +88,6 @@ class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
     def dump_code(self, value: str, scope: Scope) -> str:
         return f"{value}.encode()"
 
-    @property
-    def defers(self) -> bool:
-        return True
-
     def holds(self, stored: Sequence[Any]) -> bool:
         """See `FixedCodec.holds`: no text is too long, and none has a NUL."""
         return max(map(len, stored)) <= self.size and b"\0" not in b"".join(stored)
@@ -128,7 +119,10 @@ class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
 
     def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
         if values.ndim == 1 and values.dtype.kind == "U":
-            return encoded(self, values)
+            try:
+                return padded(self.size, np.char.encode(values, "utf-8"), values)
+            except UnicodeEncodeError:
+                return of_objects(self, values.astype(object))  # raises an error that names the row
         if values.ndim == 1 and values.dtype.kind == "S":
             return padded(self.size, values, values)
         return super().converted(values)
@@ -239,9 +233,6 @@ class TextConversion(Conversion):
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
         return self.load_column(values)
 
-    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        return self.load_column(values)
-
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         if self._most is not None and self.codec.size is not None:
             return {"type": "string", "maxLength": self._most}
@@ -256,15 +247,10 @@ class Text(FieldType[str]):
     """
 
     takes = ("size", "prefix", "rest", "byte_order")
-    examples = (
-        "Text = field(size=16)",
-        "Text",
-        "Text = field(rest=True)",
-    )
+    examples = ("Text = field(size=16)", "Text", "Text = field(rest=True)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedTextCodec | TextCodec:
-        """See `FieldType.codec`."""
         if (size := size_of(options)) is not None:
             return FixedTextCodec(size)
         return TextCodec(options.prefix(UInt16), options.byte_order)
@@ -327,15 +313,11 @@ class CharCodec(FixedCodec, msgspec.Struct, frozen=True):
         return strings(pa, wide, np.frombuffer(raw.tobytes().decode("latin-1").encode(), np.uint8))
 
     def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
-        """See `FixedCodec.from_arrow`."""
         array = decoded(pa, array)
         if not is_text(pa, array.type):
             return super().from_arrow(pa, array)
-        return each_distinct(pa, array, self._given, np.zeros(len(array), self.stored))
-
-    def _given(self, texts: list[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        stored = distinct_stored(self, texts, places)
-        return stored.astype(np.uint32).view("U1") if stored.all() else np.array([chr(each) for each in stored], object)
+        stored = stored_texts(pa, array, self)
+        return stored.astype(np.uint32).view("U1") if stored.all() else object_column(list(map(chr, stored.tolist())))
 
 
 class CharConversion(TextConversion):
@@ -359,5 +341,4 @@ class Char(FieldType[str]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> CharCodec:
-        """See `FieldType.codec`."""
         return CharCodec()

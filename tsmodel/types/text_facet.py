@@ -150,19 +150,17 @@ class Conversion(ABC):
         return self.dump(value)
 
     def load_column(self, data: Sequence[Any]) -> list[Any]:
-        """See `load`."""
         return [self.load(each) for each in data]
 
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
-        """See `parse`."""
         return [self.parse(text) for text in texts]
 
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        """See `dump`."""
         return [self.dump(value) for value in values]
 
     def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        """See `show`."""
+        if type(self).show is Conversion.show:
+            return self.dump_column(values)
         return [self.show(value) for value in values]
 
     @abstractmethod

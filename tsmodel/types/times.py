@@ -15,7 +15,6 @@ import datetime as dt
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -25,11 +24,11 @@ import numpy.typing as npt
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import EPOCH, EPOCH_UNIX_NS, as_python, to_iso, to_ns
 from tsmodel.types.codec import Description, FieldCodec, NumberCodec, Scope, described_number
-from tsmodel.types.column_facet import of_objects, rescaled, times_given, times_of
+from tsmodel.types.column_facet import check_times, native, of_objects, rescaled, times_given
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.integers import INTEGER, Int64
-from tsmodel.types.numbers import ScalarCodec, ScalarType, integral, real
+from tsmodel.types.numbers import ScalarCodec, ScalarType, real
 from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
@@ -60,14 +59,10 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 
 _SECOND: Final = 10**9
-_DAYS_OF_2001: Final = EPOCH_UNIX_NS // _SECOND // 86_400
-_DAYS_OF_MONTHS: Final = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-_FIRST_YEAR, _LAST_YEAR = 1709, 2291  # both lie completely within int64
-_LEAST: Final = np.array([_FIRST_YEAR, 1, 1, 0, 0, 0, 0, 0, 0])
-_GREATEST: Final = np.array([_LAST_YEAR, 12, 31, 23, 59, 59, 10**9, 23, 59])
-_DIGIT: Final = re.compile("[0-9]")
-_SHAPE: Final = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:[.,](\d{1,9}))?(?:Z|[+-](\d{2}):(\d{2}))", re.ASCII
+_MOST_SECONDS: Final = 9_223_000_000
+"""Seconds from 2001 that are within int64 in nanoseconds, whatever the offset."""
+_FORM: Final = re.compile(
+    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,](?P<fraction>\d{1,9}))?(?:Z|[+-](?P<offset>\d{2}:\d{2}))", re.ASCII
 )
 
 
@@ -89,69 +84,30 @@ def ns_of_texts(texts: Sequence[str]) -> list[int]:
     return ns.tolist()  # type: ignore[no-any-return]
 
 
-class _Shape(msgspec.Struct, frozen=True):
-    """The form of texts of one width.
-
-    Attributes:
-        digits: which characters are digits; shape (width,).
-        others: the other characters, which are the same in all texts.
-        weights: weight of each digit in each number; shape (width, 9).
-        sign: position of the sign of the offset; None for Z.
-    """
-
-    digits: npt.NDArray[np.bool_]
-    others: npt.NDArray[np.bool_]
-    weights: npt.NDArray[np.float64]
-    sign: int | None
-
-    @classmethod
-    @lru_cache(maxsize=64)
-    def of(cls, text: str) -> _Shape:
-        """Returns the shape of a text whose digits are all "0".
-
-        Raises:
-            ValueError: if it is not a plain ISO 8601 time.
-        """
-        match = _SHAPE.fullmatch(text)
-        _demand(match is not None)
-        assert match is not None
-        weights = np.zeros((len(text), len(match.groups())))
-        for number in range(1, 10):
-            start, stop = match.span(number)
-            last = 8 if number == 7 else stop - start - 1  # the digits after the point are scaled to nanoseconds
-            weights[start:stop, number - 1] = [10 ** (last - at) for at in range(stop - start)]
-        sign = None if match[8] is None else match.start(8) - 1
-        digits: npt.NDArray[np.bool_] = np.asarray(weights.any(axis=1))
-        others = ~digits
-        others[sign if sign is not None else 0] = False
-        return cls(digits, others, weights, sign)
-
-
 def _of_one_width(texts: Sequence[str]) -> Ints:
+    form = _FORM.fullmatch(texts[0])
+    _demand(form is not None)
+    assert form is not None
     raw = np.frombuffer("".join(texts).encode("ascii"), np.uint8).reshape(len(texts), -1)
-    shape = _Shape.of(_DIGIT.sub("0", texts[0]))
-    first = raw[0]
     digits = raw - np.uint8(ord("0"))  # other characters wrap around to more than 9
-    _demand((digits[:, shape.digits] <= 9).all() and (raw[:, shape.others] == first[shape.others]).all())
-    numbers = (digits @ shape.weights).astype(np.int64)  # below 2**53, so exact
-    _demand(((numbers >= _LEAST) & (numbers <= _GREATEST)).all())
-    year, month, day, hour, minute, second, fraction, offset_hour, offset_minute = numbers.T
-    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    _demand((day <= _DAYS_OF_MONTHS[month] + (leap & (month == 2))).all())
-    seconds = ((_days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second
-    if shape.sign is not None:
-        west = raw[:, shape.sign] == ord("-")
-        _demand((west | (raw[:, shape.sign] == ord("+"))).all())
-        seconds -= np.where(west, -60, 60) * (offset_hour * 60 + offset_minute)
-    ns: Ints = seconds * _SECOND + fraction
+    is_digit = digits[0] <= 9
+    is_same = ~is_digit
+    sign = form.start("offset") - 1
+    is_same[sign] &= form["offset"] is None
+    _demand((digits[:, is_digit] <= 9).all() and (raw[:, is_same] == raw[0, is_same]).all())
+    local = np.ascontiguousarray(raw[:, :19]).view("S19").reshape(-1).astype("M8[s]")  # refuses a 30th of February
+    seconds: Ints = local.astype(np.int64) - EPOCH_UNIX_NS // _SECOND
+    _demand((np.abs(seconds) < _MOST_SECONDS).all())
+    if form["offset"] is not None:
+        hours, minutes = digits[:, -5] * 10 + digits[:, -4], digits[:, -2] * 10 + digits[:, -1]
+        west = raw[:, sign] == ord("-")
+        _demand((west | (raw[:, sign] == ord("+"))).all() and (hours <= 23).all() and (minutes <= 59).all())
+        seconds -= np.where(west, -60, 60) * (hours.astype(np.int64) * 60 + minutes)
+    ns: Ints = seconds * _SECOND
+    if form["fraction"] is not None:
+        start, stop = form.span("fraction")
+        ns += digits[:, start:stop] @ 10 ** np.arange(8, 8 - (stop - start), -1)
     return ns
-
-
-def _days(year: Ints, month: Ints, day: Ints) -> Ints:
-    """Days since 2001-01-01 in the Gregorian calendar. Years start in March here, so a leap day is the last day."""
-    year = year - (month <= 2)
-    of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    return year * 365 + year // 4 - year // 100 + year // 400 + of_year - 719_468 - _DAYS_OF_2001
 
 
 def _demand(holds: Any) -> None:
@@ -186,13 +142,10 @@ def _shown_fraction(fraction: int) -> str:
 
 Resolution = Literal["s", "ms", "us", "ns"]
 
-
 UNITS_NS: Final[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 """Nanoseconds per unit that times can be stored in."""
 
-
 MICROSECOND: Final = dt.timedelta(microseconds=1)
-
 
 _DAY_NS: Final = 86_400 * 10**9
 
@@ -228,7 +181,10 @@ class Temporal(NumberCodec):
         return super().arrow_shift(pa, kind)
 
     def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
-        return times_of(pa, name, self.arrow_type(pa), column, self.arrow_epoch)
+        kind, values = self.arrow_type(pa), native(column)
+        check_times(name, kind, values, self.arrow_epoch)
+        width = np.int32 if pa.types.is_date32(kind) else np.int64
+        return pa.array(values.astype(width) + width(self.arrow_epoch)).view(kind)
 
     @property
     def counts(self) -> str:
@@ -236,11 +192,7 @@ class Temporal(NumberCodec):
 
 
 class TimeCodec(Temporal, msgspec.Struct, frozen=True):
-    """Base class of codecs that store times as an integer count of a unit.
-
-    Attributes:
-        storage: the integer.
-    """
+    """Base class of codecs that store times as an integer count of a unit."""
 
     storage: Scalar
     byte_order: ByteOrder = "little"
@@ -283,10 +235,14 @@ def ns_of(conversion: Conversion, data: Any) -> int:
         return int(data)
     elif not isinstance(data, (dt.datetime, np.datetime64)):
         raise conversion.refused(data)
+    return _ns(data)
+
+
+def _ns(time: str | dt.datetime | np.datetime64) -> int:
     try:
-        return to_ns(data)
+        return to_ns(time)
     except TimestampError as error:
-        raise FieldFault(str(error)) from None
+        raise FieldFault(str(error)) from error
 
 
 class TimeConversion(Conversion):
@@ -356,9 +312,6 @@ class TimeConversion(Conversion):
         held = self._all_held(list(values))
         return iso_texts(held) if self.spelling.times == "iso" else held
 
-    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        return self.dump_column(values)
-
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         ns = {"type": "integer", "description": "ns since 2001-01-01T00:00:00Z"}
         if self.spelling.times == "ns":
@@ -385,17 +338,14 @@ class TimestampCodec(Temporal, ScalarCodec, frozen=True):
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: any time, as ns since 2001."""
         if isinstance(value, _TIMES):
-            try:
-                return to_ns(value)
-            except TimestampError as error:
-                raise FieldFault(str(error)) from error
+            return _ns(value)
         number = real(value)
         if not isinstance(number, int):
             raise FieldFault(
                 f"cannot be compared with {shown(value)} ({type(value).__name__}); give ns since 2001, an aware datetime, "
                 "ISO 8601 text or a numpy.datetime64"
             )
-        return integral(number, value)
+        return number
 
     @property
     def show(self) -> Callable[[Any], str]:
@@ -415,10 +365,7 @@ class TimestampCodec(Temporal, ScalarCodec, frozen=True):
 
     def written(self, value: Any) -> bytes:
         if isinstance(value, _TIMES) and not getattr(value, "nanosecond", 0):
-            try:
-                return self.write(to_ns(value))
-            except TimestampError as error:
-                raise FieldFault(str(error)) from error
+            return self.write(_ns(value))
         return super().written(value)
 
     def arrow_value(self, value: Any) -> Any:
@@ -432,25 +379,42 @@ class Timestamp(ScalarType[int]):
     scalar = SCALARS["Timestamp"]
 
 
-class UnixTimeCodec(TimeCodec, frozen=True):
-    """A time as an int of ns since 2001-01-01T00:00:00Z, stored as a count of units since 1970-01-01T00:00:00Z.
+class ResolutionCodec(TimeCodec, frozen=True):
+    """Base class of codecs with a choice of units."""
 
-    Attributes:
-        resolution: the unit.
-    """
+    resolution: Resolution = "ns"
+    name: ClassVar[str]
+    letter: ClassVar[str]
+    """NumPy's letter for times or durations."""
 
-    resolution: Resolution = "s"
-    python: ClassVar[Any] = int
     arrow_epoch = 0
 
     @property
     def label(self) -> str:
-        return f"UnixTime {self.resolution} in {self.storage.name}"
+        return f"{self.name} {self.resolution} in {self.storage.name}"
+
+    def description(self) -> Description:
+        return described_number(self.name, self.storage, self.byte_order, resolution=self.resolution)
+
+    @property
+    def numpy_unit(self) -> str:
+        return f"{self.letter}8[{self.resolution}]"
+
+    def times_from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
+        is_own = pa.types.is_duration(array.type) if self.letter == "m" else pa.types.is_timestamp(array.type)
+        return times_given(pa, array, self.label, self.resolution if is_own else None)
+
+
+class UnixTimeCodec(ResolutionCodec, frozen=True):
+    """A time as an int of ns since 2001-01-01T00:00:00Z, stored as a count of units since 1970-01-01T00:00:00Z."""
+
+    python: ClassVar[Any] = int
+    name = "UnixTime"
+    letter = "M"
 
     @property
     def accepts(self) -> str:
-        assert self.storage.limits is not None
-        least, greatest = map(self._ns, self.storage.limits)
+        least, greatest = map(self._ns, self.limits)
         return f"an int of ns since 2001 from {least} to {greatest}; to_ns() converts a time"
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
@@ -482,17 +446,10 @@ class UnixTimeCodec(TimeCodec, frozen=True):
             raise self._incomparable(value, f"a time: {error}") from error
         return Fraction(ns + EPOCH_UNIX_NS, UNITS_NS[self.resolution])
 
-    def description(self) -> Description:
-        return described_number("UnixTime", self.storage, self.byte_order, resolution=self.resolution)
-
     def conversion(self, spelling: Spelling) -> Conversion:
         conversion = TimeConversion(self, spelling)
         conversion.is_far = self.storage.size == 8
         return conversion
-
-    @property
-    def numpy_unit(self) -> str:
-        return f"M8[{self.resolution}]"
 
     @property
     def counts(self) -> str:
@@ -504,9 +461,6 @@ class UnixTimeCodec(TimeCodec, frozen=True):
     def arrow_value(self, value: Any) -> Any:
         return self.dump(value)
 
-    def times_from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
-        return times_given(pa, array, self.label, self.resolution if pa.types.is_timestamp(array.type) else None)
-
 
 class UnixTime(FieldType[int]):
     """A time as an int of ns since 2001-01-01T00:00:00Z, stored as a Unix time.
@@ -516,14 +470,10 @@ class UnixTime(FieldType[int]):
     """
 
     takes = ("resolution", "storage", "byte_order")
-    examples = (
-        'UnixTime = field(resolution="ms")',
-        "UnixTime = field(storage=UInt32)",
-    )
+    examples = ('UnixTime = field(resolution="ms")', "UnixTime = field(storage=UInt32)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> UnixTimeCodec:
-        """See `FieldType.codec`."""
         resolution = resolution_of(options, "s")
         return UnixTimeCodec(options.storage(Int64), options.byte_order, resolution)
 
@@ -588,11 +538,7 @@ class DateTimeConversion(Conversion):
     def load(self, data: Any) -> Any:
         if isinstance(data, dt.datetime):
             return self.held(data)
-        return self._at(ns_of(self, data))
-
-    def _at(self, ns: int) -> Any:
-        value = self.codec.load(ns)
-        return self.held(value)
+        return self.held(self.codec.load(ns_of(self, data)))
 
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
         if texts and len(texts[0]) > 10 and texts[0][4] == "-":
@@ -610,9 +556,6 @@ class DateTimeConversion(Conversion):
         ns = [self._ns(value) for value in values]
         return iso_texts(ns) if self.spelling.times == "iso" else ns
 
-    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        return self.dump_column(values)
-
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         if self.spelling.times == "iso":
             return {"type": "string", "format": "date-time"}
@@ -629,12 +572,10 @@ class DateTime(FieldType[dt.datetime]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DateTimeCodec:
-        """See `FieldType.codec`."""
         return DateTimeCodec(SCALARS["Int64"], options.byte_order)
 
 
 _FIRST_DAY: Final = dt.date(2001, 1, 1).toordinal()
-
 
 _EPOCH_DAYS: Final = EPOCH_UNIX_NS // (86_400 * 10**9)
 
@@ -712,5 +653,4 @@ class Date(FieldType[dt.date]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DateCodec:
-        """See `FieldType.codec`."""
         return DateCodec(SCALARS["Int32"], options.byte_order)

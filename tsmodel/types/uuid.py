@@ -9,9 +9,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from tsmodel.types.blob import BytesCodec
-from tsmodel.types.codec import (
-    Description,
-)
+from tsmodel.types.codec import Description
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.text_facet import Conversion, Spelling
 
@@ -76,5 +74,4 @@ class Uuid(FieldType[uuid.UUID]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> UuidCodec:
-        """See `FieldType.codec`."""
         return UuidCodec()

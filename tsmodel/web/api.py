@@ -374,7 +374,8 @@ def _asked(source: Source, given: dict[str, Any], work: Work) -> _Asked:
     start, end = given["from"], given["to"]
     if start is None or end is None:
         low, high = source.span_of(keys, work)
-        start = low if start is None else start
+        if start is None:
+            start = low if end is None else max(min(low, end - 1), LIMITS["cap"].least)
         end = max(high, start + 1) if end is None else end
     _check_order(start, end)
     return _Asked(keys, model, start, end)
@@ -422,6 +423,8 @@ def _records(source: Source, given: dict[str, Any], work: Work) -> RecordsPage:
     asked = _asked(source, given, work)
     names = _chosen_columns(asked, given)
     spec = _spec(source, asked, given)
+    if given["versions"] == "latest" and given["where"] is not None:  # an older version must not take a newer one's place
+        spec = spec.replaced(versions="latest")
     limit, is_descending, times = given["limit"], given["order"] == "-cap", given["times"]
     place = attrgetter(*(_column(asked.model, name).info.alias for name in _PLACE))
     start, end = asked.start, asked.end
@@ -609,7 +612,7 @@ def _windows_file(form: str, source: Source, given: dict[str, Any], work: Work) 
     wanted = _chosen_values(given)
     columns: dict[str, Any] = {name: [] for name in ("time", "series", "field", *wanted)}
     for curve, windows in _found_windows(source, given, work)[2]:
-        columns["time"] += (windows.number * windows.every).tolist()
+        columns["time"] += _starting(windows)
         for name, value in _label(curve).items():
             columns[name] += [value] * len(windows)
         for name in wanted:
@@ -623,7 +626,12 @@ def _chosen_values(given: dict[str, Any]) -> list[str]:
 
 
 def _starts(windows: Windows, times: Times) -> list[str]:
-    return [as_text(each, times) for each in (windows.number * windows.every).tolist()]
+    return [as_text(each, times) for each in _starting(windows)]
+
+
+def _starting(windows: Windows) -> list[int]:
+    """The start of each window; that of the least time for a window that starts before it."""
+    return [max(number * windows.every, LIMITS["cap"].least) for number in windows.number.tolist()]
 
 
 def _values(windows: Windows, name: str, info: ColumnInfo | None, times: Times) -> Any:
@@ -632,10 +640,10 @@ def _values(windows: Windows, name: str, info: ColumnInfo | None, times: Times) 
         return getattr(windows, name).tolist()
     if name in ("first_time", "last_time"):
         return [as_text(each, times) for each in getattr(windows, name).tolist()]
-    if info is None:
-        return [None] * len(windows)
-    if name == "count":
+    if name == "count" and info is not None:
         return windows.count.tolist()
+    if info is None or not len(windows):
+        return [None] * len(windows)
     return numbers(getattr(windows, name), windows.count > 0, info.codec.present.digits)
 
 
@@ -754,7 +762,7 @@ def endpoints(source: Source) -> list[Endpoint]:
             "Minimum, maximum and mean of windows of time",
             "The data for a chart: `min` and `max` keep every spike. Windows that overlap the range are returned whole; "
             "windows without records are left out. `points` counts capture times, `records` all versions, and `count` the "
-            "values that are present and not NaN.",
+            "values that are present and not NaN. With versions=all, each version is a point of its own.",
             (*windows, _SHAPE, _TIMES),
             {_TABLE: (WindowsAnswer, list[Window])},
             _windows,

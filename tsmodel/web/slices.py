@@ -221,7 +221,10 @@ def rows_of(session: Session, spec: QuerySpec[Any], start: int, end: int, *, wor
     Raises:
         TooManyError: if there are more than `most`.
     """
-    executor = Executor(_within(spec, start, end), session)
+    within = _within(spec, start, end)
+    if within.in_memory and count_of(session, within, work) > most:
+        raise TooManyError
+    executor = Executor(within, session)
     found: list[Any] = []
     for rows in executor.stream(executor.streaming(lambda selection: _Rows(selection, work), Regrouped(4096))):
         found += rows

@@ -300,12 +300,13 @@ class Summary:
         return numbers(np.array([value]), None, self._digits)[0]
 
     def _take_times(self, cap: Array) -> None:
-        steps = np.diff(cap) if self._caps is None else np.diff(cap, prepend=self._caps[1])
+        whole = cap if self._caps is None else np.append(self._caps[1], cap)
+        steps = np.diff(whole.astype(np.uint64))  # unsigned, because a step may be longer than int64 holds
         if len(steps):
             at = int(steps.argmax())
             longest = int(steps[at])
             if self._gap is None or longest > self._gap[0]:
-                self._gap = longest, int(cap[at] if self._caps is None else cap[at] - longest)
+                self._gap = longest, int(whole[at])
             if self._points <= _HELD:
                 self._steps.append(steps)
         self._caps = (int(cap[0]) if self._caps is None else self._caps[0], int(cap[-1]))

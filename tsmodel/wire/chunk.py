@@ -67,15 +67,6 @@ class Batch(msgspec.Struct, frozen=True, eq=False):
     offsets: Places | None = None
     payload: np.dtype[Any] | None = None
 
-    def __eq__(self, other: object) -> bool:
-        return self._compared() == other._compared() if isinstance(other, Batch) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._compared())
-
-    def _compared(self) -> tuple[object, ...]:
-        return self.cid, self.records, self.count, self.record_size, self.payload
-
 
 class Chunk:
     """Whole records; `RowChunk` or `ColumnChunk`.
@@ -242,12 +233,10 @@ class RowChunk(Chunk):
         if picked.dtype == np.bool_:
             if picked.all():
                 return self
-            if not self.record_size:
-                picked = np.flatnonzero(picked)
+            picked = np.flatnonzero(picked)
         if self.record_size:
-            opaque = np.frombuffer(self._rows, _opaque(self.record_size))
-            taken = opaque.compress(picked) if picked.dtype == np.bool_ else opaque.take(picked)
-            return RowChunk(bytes_of(taken), len(taken), self.record_size if len(taken) else 0, _none(taken), lasting=True)
+            taken = np.frombuffer(self._rows, _opaque(self.record_size)).take(picked)
+            return RowChunk(bytes_of(taken), len(taken), self.record_size if len(taken) else 0, lasting=True)
         starts, sizes = self.offsets()[picked], self.sizes()[picked]
         if same := _same(sizes):
             return RowChunk(bytes_of(gathered(self._rows, starts, _opaque(same))), len(sizes), same, lasting=True)
@@ -269,7 +258,7 @@ class RowChunk(Chunk):
         if count == self._count:
             return self
         if not count:
-            return RowChunk(memoryview(b""), 0, 0, np.empty(0, np.int64), lasting=True)
+            return RowChunk(memoryview(b""), 0, 0, lasting=True)
         if size := self.record_size:
             return RowChunk(self._rows[start * size : stop * size], count, size, lasting=self.lasting)
         starts = self.offsets()
@@ -570,9 +559,8 @@ class _Copied:
         self.dtype = chunk.dtype
         self._count = len(chunk)
         self._keys = {name: np.array(chunk.key(name)) for name in KEY_FIELDS}
-        self._payloads = None if self.dtype is not None else chunk.payloads()
-        fields = [] if self.dtype is None else _fields(self.dtype)
-        self._fields = [np.array(chunk.field(at)) for at in range(len(fields))]
+        self._payloads = chunk.payloads() if self.dtype is None else None
+        self._fields = [] if self.dtype is None else [np.array(chunk.field(at)) for at in range(len(_fields(self.dtype)))]
 
     def __len__(self) -> int:
         return self._count
@@ -646,10 +634,6 @@ def gathered(data: memoryview | bytes, at: Places, dtype: np.dtype[Any]) -> Arra
 def _same(sizes: Places) -> int:
     """The common size; 0 if sizes differ or there are none."""
     return int(sizes[0]) if len(sizes) and (sizes == sizes[0]).all() else 0
-
-
-def _none(taken: Array) -> Places | None:
-    return None if len(taken) else np.empty(0, np.int64)
 
 
 @lru_cache(maxsize=256)

@@ -10,8 +10,8 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeAlias, TypeVar
 
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError
 from tsmodel.keys import KEY_SIZE, LIMITS, Key
@@ -29,13 +29,15 @@ __all__ = [
     "GetAnswerReader",
     "GetEvent",
     "PutAnswerReader",
-    "gathered",
+    "coalesced",
     "get_acq_request",
     "get_request",
     "portions",
     "put_request",
     "unsent",
 ]
+
+E = TypeVar("E")
 
 Buffers: TypeAlias = Iterable["bytes | memoryview"]
 """Bytes to send, in order. They may be generated while they are sent."""
@@ -53,14 +55,14 @@ _BATCH: Final = struct.Struct("<ii")
 _GUARD: Final = struct.pack("<i", -1)
 
 
-def get_request(key_min: Key, key_max: Key) -> Buffers:
+def get_request(key_min: Key, key_max: Key, command: Command = Command.GET) -> Buffers:
     """A GET of the half-open box between two keys."""
-    return [_HEADER.pack(Command.GET, 2 * KEY_SIZE) + key_min.to_bytes() + key_max.to_bytes()]
+    return [_HEADER.pack(command, 2 * KEY_SIZE) + key_min.to_bytes() + key_max.to_bytes()]
 
 
 def get_acq_request(key_min: Key, key_max: Key) -> Buffers:
     """A GETACQ of the half-open box between two keys."""
-    return [_HEADER.pack(Command.GETACQ, 2 * KEY_SIZE) + key_min.to_bytes() + key_max.to_bytes()]
+    return get_request(key_min, key_max, Command.GETACQ)
 
 
 def put_request(batches: Iterable[Batch], *, with_acq: bool, max_batch_size: int = MAX_BATCH_SIZE) -> Buffers:
@@ -95,7 +97,7 @@ def _put_buffers(batches: Iterable[Batch], with_acq: bool, max_batch_size: int) 
     yield _GUARD
 
 
-def gathered(buffers: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+def coalesced(buffers: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     """The same bytes for a writer that takes one buffer at a time: joins small buffers, does not copy large ones."""
     small: list[bytes | memoryview] = []
     size = 0
@@ -163,13 +165,25 @@ def _pieces(batch: Batch, form: RecordForm, most: int) -> Iterator[memoryview]:
 _SIZE_FIELD: Final = 4
 _FIRST_GATHERED: Final = 2**17
 _ACQ: Final = struct.Struct("<q")
-_ACQ_PAIR: Final = struct.Struct("<qq")
 
 GetEvent: TypeAlias = RowChunk | RangeEnd | Refusal
 """A chunk is valid until the reader's next buffer is requested."""
 
 
-class GetAnswerReader(Reader[GetEvent]):
+class AnswerReader(Reader[E | Refusal]):
+    """Reads an answer, which a Refusal may replace."""
+
+    def _size(self, *, before_records: bool = False) -> Parser[E | Refusal, int | None]:
+        """The size of the data behind a header; None after a Refusal."""
+        status, size = yield from self._header()
+        if not status:
+            return size
+        self._drop()
+        yield Refusal(status, before_records)
+        return None
+
+
+class GetAnswerReader(AnswerReader[RowChunk | RangeEnd]):
     """Reads the answer to a GET: chunks, then RangeEnd or Refusal.
 
     Args:
@@ -186,21 +200,15 @@ class GetAnswerReader(Reader[GetEvent]):
         self._gathers = gathers
 
     def _parse(self) -> Parser[GetEvent, None]:
-        status, size = yield from self._header()
-        if status:
-            self._drop()
-            yield Refusal(status, before_records=True)
+        size = yield from self._size(before_records=True)
+        if size is None:
             return
         yield from self._skip(size)
         yield from self._records()
         self._buffer.take(_SIZE_FIELD)
-        status, size = yield from self._header()
-        if status:
-            self._drop()
-            yield Refusal(status)
-            return
-        (acq,) = yield from self._values(_ACQ, size)
-        yield RangeEnd(acq)
+        size = yield from self._size()
+        if size is not None:
+            yield RangeEnd(*(yield from self._values(_ACQ, size)))
 
     def _records(self) -> Parser[GetEvent, None]:
         """Chunks, up to the end of the records."""
@@ -229,31 +237,29 @@ class GetAnswerReader(Reader[GetEvent]):
                 yield None
 
 
-class GetAcqAnswerReader(Reader["AcqAnswer | Refusal"]):
+class _NumbersReader(AnswerReader[E]):
+    """Reads an answer that consists of a few integers."""
+
+    values: struct.Struct
+    event: Callable[..., E]
+
+    def _parse(self) -> Parser[E | Refusal, None]:
+        size = yield from self._size()
+        if size is not None:
+            yield self.event(*(yield from self._values(self.values, size)))
+
+
+class GetAcqAnswerReader(_NumbersReader[AcqAnswer]):
     """Reads the answer to a GETACQ."""
 
     what = "the answer to a GETACQ"
-
-    def _parse(self) -> Parser[AcqAnswer | Refusal, None]:
-        status, size = yield from self._header()
-        if status:
-            self._drop()
-            yield Refusal(status)
-            return
-        (acq,) = yield from self._values(_ACQ, size)
-        yield AcqAnswer(acq)
+    values = _ACQ
+    event = AcqAnswer
 
 
-class PutAnswerReader(Reader["PutAnswer | Refusal"]):
+class PutAnswerReader(_NumbersReader[PutAnswer]):
     """Reads the answer to a PUT or PUTA."""
 
     what = "the answer to a PUT"
-
-    def _parse(self) -> Parser[PutAnswer | Refusal, None]:
-        status, size = yield from self._header()
-        if status:
-            self._drop()
-            yield Refusal(status)
-            return
-        acq_min, acq_max = yield from self._values(_ACQ_PAIR, size)
-        yield PutAnswer(acq_min, acq_max)
+    values = struct.Struct("<qq")
+    event = PutAnswer

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -24,8 +24,6 @@ from tsmodel.wire.records import PUT_FORM, PUTA_FORM
 
 __all__ = ["Copies", "Unstored", "key_hashes"]
 
-_CID: Final = struct.Struct("<i")
-_ACQ: Final = struct.Struct("<q")
 _SERIES_FIELDS: Final = ("mid", "moid", "cap")
 _CID_AT: Final = 4
 """Offsets in a record in GET form."""
@@ -34,6 +32,47 @@ _PAYLOAD_AT: Final = 36
 _FACTORS: Final = tuple(
     np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5], np.uint64)
 )
+
+
+class _Given:
+    """A batch of a put, and where its records are.
+
+    Attributes:
+        starts: start of each record, shape (n,).
+        headers: size and key of each record, shape (n,).
+    """
+
+    def __init__(self, batch: Batch, *, with_acq: bool) -> None:
+        form = PUTA_FORM if with_acq else PUT_FORM
+        if batch.record_size:
+            self.starts = np.arange(batch.count, dtype=np.int64) * batch.record_size
+        else:
+            self.starts = form.offsets(batch.records) if batch.offsets is None else batch.offsets
+        self.batch = batch
+        self.headers = form.headers(batch.records, self.starts)
+        self._payload_at = form.header.itemsize
+
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """See `_hashes`."""
+        return _hashes(self.batch.cid, self.headers)
+
+    def identities(self, places: Iterable[int], *, with_acq: bool) -> Iterator[bytes]:
+        """Yields what identifies some of the records: the key, possibly without acq, and the payload."""
+        data, edges = bytes(self.batch.records), [*self.starts.tolist(), len(self.batch.records)]
+        cid = struct.pack("<i", self.batch.cid)
+        key_end, payload_at = self._payload_at if with_acq else PUT_FORM.header.itemsize, self._payload_at
+        for place in places:
+            start = edges[place]
+            yield cid + data[start + 4 : start + key_end] + data[start + payload_at : edges[place + 1]]
+
+    def part(self, mask: npt.NDArray[np.bool_], batch: Batch | None = None) -> Batch:
+        """The chosen records, taken from `batch` if it is given."""
+        batch = batch or self.batch
+        if mask.all():
+            return batch
+        edges = [*self.starts.tolist(), len(batch.records)]
+        spans = [batch.records[edges[place] : edges[place + 1]] for place in np.flatnonzero(mask).tolist()]
+        return Batch(batch.cid, memoryview(b"".join(spans)), len(spans), batch.record_size, payload=batch.payload)
 
 
 class Unstored:
@@ -45,15 +84,8 @@ class Unstored:
     """
 
     def __init__(self, batches: Sequence[Batch], *, with_acq: bool) -> None:
-        self._given = list(batches)
-        form = PUTA_FORM if with_acq else PUT_FORM
-        self._starts = [_starts(batch, with_acq) for batch in self._given]
-        self._headers = [
-            form.headers(batch.records, starts) for batch, starts in zip(self._given, self._starts, strict=True)
-        ]
-        self._payload_at = form.header.itemsize
-        each = [_hashes(batch.cid, headers) for batch, headers in zip(self._given, self._headers, strict=True)]
-        hashes = np.concatenate(each) if each else np.empty(0, np.uint64)
+        self._given = [_Given(batch, with_acq=with_acq) for batch in batches]
+        hashes = np.concatenate([np.empty(0, np.uint64), *(each.hashes() for each in self._given)])
         self._hashes, self._place, counts = np.unique(hashes, return_inverse=True, return_counts=True)
         self._is_doubtful = counts > 1  # for each hash: whether several records may be equal
         self._stored: set[bytes] = set()
@@ -61,7 +93,7 @@ class Unstored:
 
     def boxes(self) -> list[KeyRange]:
         """The key ranges, over all acqs, that may hold equal records: one per cid."""
-        return _boxes((batch.cid, headers) for batch, headers in zip(self._given, self._headers, strict=True))
+        return _boxes(self._given)
 
     def feed(self, chunk: Chunk) -> None:
         """Takes records that the database holds."""
@@ -73,42 +105,33 @@ class Unstored:
         if not found.any():
             return
         self._is_doubtful[places[found]] = True
-        near = chunk.take(found)
-        rows, edges = bytes(near.rows()), [*near.offsets().tolist(), near.nbytes]
-        self._stored.update(
-            [rows[start + _CID_AT : start + _ACQ_AT] + rows[start + _PAYLOAD_AT : end] for start, end in pairwise(edges)]
-        )
+        self._stored.update(_identities(chunk.take(found), with_acq=False))
 
     def new(self) -> list[npt.NDArray[np.bool_]]:
         """For each batch, a mask of its new records, shape (n,)."""
         if self._is_new is None:
             is_doubtful = self._is_doubtful[self._place]
-            ends = np.cumsum([batch.count for batch in self._given])[:-1]
-            self._is_new = [self._compared(at, doubtful) for at, doubtful in enumerate(np.split(is_doubtful, ends))]
+            ends = np.cumsum([given.batch.count for given in self._given])[:-1]
+            self._is_new = list(map(self._compared, self._given, np.split(is_doubtful, ends)))
         return self._is_new
 
     def left_of(self, batches: Sequence[Batch]) -> list[Batch]:
         """The new records of the put, given its batches once more. Batches without any are left out."""
-        pairs = zip(batches, self._starts, self.new(), strict=True)
-        return [_part(batch, starts, mask) for batch, starts, mask in pairs if mask.any()]
+        each = zip(self._given, self.new(), batches, strict=True)
+        return [given.part(mask, batch) for given, mask, batch in each if mask.any()]
 
     def acqs(self) -> tuple[int, int]:
         """Least and greatest acq of the new records, which must carry it."""
-        pairs = zip(self._headers, self.new(), strict=True)
-        acqs = np.concatenate([headers["acq"][mask] for headers, mask in pairs])
+        acqs = np.concatenate([given.headers["acq"][mask] for given, mask in zip(self._given, self.new(), strict=True)])
         return int(acqs.min()), int(acqs.max())
 
-    def _compared(self, at: int, is_doubtful: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def _compared(self, given: _Given, is_doubtful: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Which records of a batch are new. Only doubtful ones need to be compared byte by byte."""
-        batch, after_key, starts = self._given[at], self._payload_at, self._starts[at]
         is_new = ~is_doubtful
-        places = np.flatnonzero(is_doubtful)
-        ends = np.append(starts[1:], len(batch.records))
-        records, cid, stored = bytes(batch.records), _CID.pack(batch.cid), self._stored
-        for place, start, end in zip(places.tolist(), starts[places].tolist(), ends[places].tolist(), strict=True):
-            identity = cid + records[start + 4 : start + 24] + records[start + after_key : end]
-            if identity not in stored:
-                stored.add(identity)
+        places = np.flatnonzero(is_doubtful).tolist()
+        for place, identity in zip(places, given.identities(places, with_acq=False), strict=True):
+            if identity not in self._stored:
+                self._stored.add(identity)
                 is_new[place] = True
         return is_new
 
@@ -127,11 +150,9 @@ class Copies:
 
     def __init__(self, puts: Sequence[Sequence[Batch]], *, with_acq: bool) -> None:
         self._with_acq = with_acq
-        self._puts = puts
-        self._starts = [[_starts(batch, with_acq) for batch in batches] for batches in puts]
+        self._puts = [[_Given(batch, with_acq=with_acq) for batch in batches] for batches in puts]
         self._identities = [
-            [_identities(batch, starts) for batch, starts in zip(batches, each, strict=True)]
-            for batches, each in zip(puts, self._starts, strict=True)
+            [list(given.identities(range(given.batch.count), with_acq=with_acq)) for given in put] for put in self._puts
         ]
         self._sent = Counter(each for put in self._identities for batch in put for each in batch)
         self._found = dict.fromkeys(self._sent, 0)
@@ -140,28 +161,19 @@ class Copies:
 
     def acqs(self) -> tuple[int, int]:
         """Least and greatest acq of the puts, whose records must carry it."""
-        found = [_ACQ.unpack_from(each, _ACQ_AT - _CID_AT)[0] for each in self._sent]
-        return min(found), max(found)
+        acqs = np.concatenate([given.headers["acq"] for put in self._puts for given in put])
+        return int(acqs.min()), int(acqs.max())
 
     def boxes(self, acq_min: int, acq_end: int = LIMITS["acq"].bound) -> list[KeyRange]:
         """The key ranges that may hold copies, with acqs from `acq_min` to before `acq_end`: one per cid."""
-        form = PUTA_FORM if self._with_acq else PUT_FORM
-        headers = (
-            (batch.cid, form.headers(batch.records, starts))
-            for batches, each in zip(self._puts, self._starts, strict=True)
-            for batch, starts in zip(batches, each, strict=True)
-        )
-        return _boxes(headers, acq=(acq_min, acq_end))
+        return _boxes((given for put in self._puts for given in put), acq=(acq_min, acq_end))
 
     def feed(self, chunk: Chunk) -> None:
         """Takes records that the database holds."""
-        rows, edges = chunk.rows(), [*chunk.offsets().tolist(), chunk.nbytes]
-        found, key_end = self._found, _PAYLOAD_AT if self._with_acq else _ACQ_AT
-        for start, end in pairwise(edges):
-            identity = bytes(rows[start + _CID_AT : start + key_end]) + bytes(rows[start + _PAYLOAD_AT : end])
-            if identity in found:
-                found[identity] += 1
-                (acq,) = _ACQ.unpack_from(rows, start + _ACQ_AT)
+        identities = _identities(chunk, with_acq=self._with_acq)
+        for identity, acq in zip(identities, chunk.key("acq").tolist(), strict=True):
+            if identity in self._found:
+                self._found[identity] += 1
                 self.acq_min = acq if self.acq_min is None else min(self.acq_min, acq)
                 self.acq_max = acq if self.acq_max is None else max(self.acq_max, acq)
 
@@ -194,42 +206,34 @@ class Copies:
     def missing(self) -> list[list[Batch]]:
         """The missing records of each put."""
         return [
-            [_part(batch, starts, ~mask) for batch, starts, mask in zip(*each, strict=True) if not mask.all()]
-            for each in zip(self._puts, self._starts, self.stored(), strict=True)
+            [given.part(~mask) for given, mask in zip(put, masks, strict=True) if not mask.all()]
+            for put, masks in zip(self._puts, self.stored(), strict=True)
         ]
 
 
 def key_hashes(batches: Sequence[Batch]) -> npt.NDArray[np.uint64]:
     """A hash of the key of each record in PUT form, shape (n,); equal keys have equal hashes."""
-    headers = [PUT_FORM.headers(batch.records, _starts(batch, with_acq=False)) for batch in batches]
-    found = [_hashes(batch.cid, each) for batch, each in zip(batches, headers, strict=True)]
-    return np.concatenate(found) if found else np.empty(0, np.uint64)
+    return np.concatenate([np.empty(0, np.uint64), *(_Given(batch, with_acq=False).hashes() for batch in batches)])
 
 
-def _starts(batch: Batch, with_acq: bool) -> npt.NDArray[np.int64]:
-    if batch.record_size:
-        return np.arange(batch.count, dtype=np.int64) * batch.record_size
-    if batch.offsets is not None:
-        return batch.offsets
-    return (PUTA_FORM if with_acq else PUT_FORM).offsets(batch.records)
-
-
-def _boxes(headers: Iterable[tuple[int, Any]], **acq: tuple[int, int]) -> list[KeyRange]:
-    """The bounds of keys, as one box per cid; keys come as cid and structured array, shape (n,)."""
+def _boxes(given: Iterable[_Given], **acq: tuple[int, int]) -> list[KeyRange]:
+    """The bounds of the keys of some batches, as one box per cid."""
     bounds: dict[int, dict[str, tuple[int, int]]] = {}
-    for cid, keys in headers:
-        if len(keys):
-            of_cid = bounds.setdefault(cid, {})
+    for each in given:
+        if each.batch.count:
+            of_cid = bounds.setdefault(each.batch.cid, {})
             for name in _SERIES_FIELDS:
-                least, most = int(keys[name].min()), int(keys[name].max())
+                least, most = int(each.headers[name].min()), int(each.headers[name].max())
                 low, high = of_cid.get(name, (least, most + 1))
                 of_cid[name] = (min(low, least), min(max(high, most + 1), LIMITS[name].bound))
     return [KeyRange.of(cid=(cid, cid + 1), **acq, **of_cid) for cid, of_cid in bounds.items()]
 
 
-def _identities(batch: Batch, starts: npt.NDArray[np.int64]) -> list[bytes]:
-    cid = _CID.pack(batch.cid)
-    return [cid + bytes(batch.records[start + 4 : end]) for start, end in pairwise([*starts.tolist(), len(batch.records)])]
+def _identities(chunk: Chunk, *, with_acq: bool) -> list[bytes]:
+    """What identifies each record of a chunk; see `_Given.identities`."""
+    rows, edges = bytes(chunk.rows()), [*chunk.offsets().tolist(), chunk.nbytes]
+    key_end = _PAYLOAD_AT if with_acq else _ACQ_AT
+    return [rows[start + _CID_AT : start + key_end] + rows[start + _PAYLOAD_AT : end] for start, end in pairwise(edges)]
 
 
 def _used(identities: list[bytes], left: dict[bytes, int]) -> npt.NDArray[np.bool_]:
@@ -240,14 +244,6 @@ def _used(identities: list[bytes], left: dict[bytes, int]) -> npt.NDArray[np.boo
             left[identity] -= 1
             used[at] = True
     return used
-
-
-def _part(batch: Batch, starts: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]) -> Batch:
-    if mask.all():
-        return batch
-    edges = [*starts.tolist(), len(batch.records)]
-    spans = [batch.records[edges[place] : edges[place + 1]] for place in np.flatnonzero(mask).tolist()]
-    return Batch(batch.cid, memoryview(b"".join(spans)), len(spans), batch.record_size, payload=batch.payload)
 
 
 def _hashes(cid: int | npt.NDArray[Any], keys: Any) -> npt.NDArray[np.uint64]:

@@ -161,6 +161,26 @@ def test_what_else_is_found(work: Path) -> None:
     assert (row.volts, row.volts_2, row.fuer) == (1.5, 2, "ä")
 
 
+@pytest.mark.parametrize(
+    ("lines", "decimal", "types"),
+    [
+        (["t,v", 'T,"1,234"', "U,999"], None, {"v": "Text"}),
+        (["t,v", 'T,"1,234"', "U,999"], ",", {"v": "Float64"}),
+        (["t,v", 'T,"1,234"', 'U,"0,999"'], None, {"v": "Float64"}),  # nobody writes 999 as 0,999
+        (["t;v", "T;1,234", "U;2,345"], None, {"v": "Float64"}),
+        (["t;v;w", "T;1.234;1,5", "U;2.345;2,5"], None, {"v": "Text", "w": "Float64"}),
+        (["t;v;w", "T;1.234;1.5", "U;2.345;2.5"], None, {"v": "Float64", "w": "Float64"}),
+    ],
+)
+def test_a_mark_that_may_group_digits_is_no_decimal_point(
+    work: Path, lines: list[str], decimal: str | None, types: dict[str, str]
+) -> None:
+    text = "\n".join(lines).replace("T", "2026-01-02T10:00Z").replace("U", "2026-01-02T11:00Z")
+    made = found(work, text, decimal=decimal)
+    assert {name: options["type"] for name, options in made.fields.items()} == types
+    assert any("may group digits" in note for note in made.notes) == ("Text" in types.values())
+
+
 def test_columns_of_the_key(work: Path) -> None:
     model = found(work, "cid,Meter ID,moid,cap,acq,volts\n1,2,3,2026-01-01T00:00:00Z,2026-01-01T00:00:00Z,5\n")
     assert (model.keywords, list(model.fields)) == ({}, ["volts"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from enum import IntEnum, IntFlag
 from uuid import UUID
 
@@ -67,6 +68,8 @@ R = Reading
         ("volts > 240", R.volts > 240),
         ("240 < volts", R.volts > 240),
         ("(volts >= 240.5)", R.volts >= 240.5),
+        ("price == 90071992547409.93", R.price == Decimal("90071992547409.93")),
+        ("price in [-90071992547409.93, 1]", R.price.is_in([Decimal("-90071992547409.93"), 1])),
         ("200 < volts <= 240", (R.volts > 200) & (R.volts <= 240)),
         ("volts > 1 and counter < 2 or valid", ((R.volts > 1) & (R.counter < 2)) | (R.valid == True)),  # noqa: E712
         ("not valid", ~(R.valid == True)),  # noqa: E712

@@ -12,8 +12,8 @@ from support.batches import batches, rows_in
 
 from tsmodel.backend import Scan, ScanBudget
 from tsmodel.io.effects import Work
-from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
-from tsmodel.io.runners import AsyncScan, stream, stream_async
+from tsmodel.io.fetching import AsyncScan, OnAsyncBackend, OnBackend, fetched
+from tsmodel.io.runners import stream, stream_async
 from tsmodel.keys import KeyRange
 from tsmodel.query.sinks import RunStats
 from tsmodel.store import open_store
@@ -57,6 +57,9 @@ class AsyncBackend(Backend):
                 yield scan.acq
         finally:
             await asyncio.sleep(0)
+
+    async def append(self) -> None:
+        """Makes it an asynchronous backend."""
 
 
 def emitted(stats: RunStats) -> Work[None]:

@@ -1,4 +1,4 @@
-"""Streams over asyncio that are closed while somebody waits for them."""
+"""Connections over asyncio that are closed while somebody waits for them."""
 
 from __future__ import annotations
 
@@ -10,43 +10,51 @@ from typing import Any
 
 import pytest
 
-from tsmodel.io.connections_async import Stream, _Plain, open_stream
+from tsmodel.io.connections_async import AsyncConnection
+from tsmodel.io.pool import Address, PoolOptions
 
 MUCH = memoryview(bytes(2**24))
 
 
-async def receiving(stream: Stream, timeout: float | None) -> None:
-    await stream.receive(memoryview(bytearray(10)), timeout)
+async def opened(listener: socket.socket, timeout: float | None = None) -> Any:
+    address = Address(*listener.getsockname())
+    return await AsyncConnection.connect(address, PoolOptions(addresses=(address,), timeout=timeout))
 
 
-async def sending(stream: Stream, timeout: float | None) -> None:
-    await stream.send([MUCH], timeout)
+async def receiving(connection: AsyncConnection) -> None:
+    await connection.receive(memoryview(bytearray(10)))
+
+
+async def sending(connection: AsyncConnection) -> None:
+    await connection.send([MUCH])
 
 
 @pytest.mark.parametrize("wait", [receiving, sending])
 @pytest.mark.parametrize("timeout", [None, 20.0])
 def test_what_gets_the_same_descriptor_next_works(
-    wait: Callable[[Stream, float | None], Coroutine[Any, Any, None]], timeout: float | None
+    wait: Callable[[AsyncConnection], Coroutine[Any, Any, None]], timeout: float | None
 ) -> None:
-    async def used(stream: Stream) -> None:
+    async def used(connection: AsyncConnection) -> None:
         try:
-            await wait(stream, timeout)
+            await wait(connection)
         finally:  # as a request does it
-            stream.close()
+            connection.close()
 
     async def check(listener: socket.socket) -> None:
-        first = await open_stream(*listener.getsockname(), None, None)
+        first = await opened(listener, timeout)
         accepted, _ = listener.accept()
-        descriptor = first._socket.fileno()  # type: ignore[attr-defined]
+        descriptor = first._socket.fileno()
         turn = asyncio.get_running_loop().create_future()
 
-        async def next_one() -> _Plain:
+        async def next_one() -> Any:
             """Begins in the same round of the event loop, and waits at once."""
             await turn
-            second = _Plain(socket.create_connection(listener.getsockname()))
-            second._socket.setblocking(False)
-            assert second._socket.fileno() == descriptor
-            await second.send([MUCH], None)
+            connected = socket.create_connection(listener.getsockname())
+            connected.setblocking(False)
+            address = Address(*listener.getsockname())
+            second = type(first)(address, PoolOptions(addresses=(address,), timeout=20), connected)
+            assert connected.fileno() == descriptor
+            await second.send([MUCH])
             return second
 
         waiting, following = asyncio.create_task(used(first)), asyncio.create_task(next_one())
@@ -63,7 +71,7 @@ def test_what_gets_the_same_descriptor_next_works(
             left -= len(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(again, 2**20), 20))
         second = await following
         room = bytearray(10)
-        received = asyncio.create_task(second.receive(memoryview(room), 20))
+        received = asyncio.create_task(second.receive(memoryview(room)))
         for _ in range(5):
             await asyncio.sleep(0)
         again.sendall(b"ok")
@@ -76,11 +84,11 @@ def test_what_gets_the_same_descriptor_next_works(
         asyncio.run(check(listener))
 
 
-def test_a_stream_is_closed_after_its_loop() -> None:
+def test_a_connection_is_closed_after_its_loop() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        stream = asyncio.run(open_stream(*listener.getsockname(), None, None))
-        descriptor = stream._socket.fileno()  # type: ignore[attr-defined]
-        stream.close()
-        stream.close()
+        connection = asyncio.run(opened(listener))
+        descriptor = connection._socket.fileno()
+        connection.close()
+        connection.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)

@@ -13,7 +13,7 @@ from tsmodel import AsyncSession, Int32, Session, TSModel
 from tsmodel import backend as earlier
 from tsmodel.backend import AcqInterval, Scan, ScanBudget
 from tsmodel.errors import TransportError
-from tsmodel.io.runners import AsyncScan
+from tsmodel.io.fetching import AsyncScan
 from tsmodel.keys import KeyRange
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import Chunk

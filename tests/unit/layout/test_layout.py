@@ -20,7 +20,7 @@ def test_fields_follow_one_another_without_gaps(byte_order: ByteOrder, mark: str
     layout = packed(FIELDS, byte_order)
     end = 0
     for field, (name, scalar) in zip(layout.fields, FIELDS, strict=True):
-        assert (field.name, field.scalar, field.offset, field.size) == (name, scalar, end, scalar.size)
+        assert (field.name, field.codec.number, field.offset, field.size) == (name, scalar, end, scalar.size)
         end += field.size
     assert layout.size == end == 53
     assert layout.byte_order == byte_order
@@ -39,8 +39,8 @@ def test_struct_and_dtype_place_fields_alike(byte_order: ByteOrder, mark: str) -
     for field in layout.fields:
         kind, offset = layout.dtype.fields[field.name][:2]  # type: ignore[index]
         assert offset == field.offset
-        assert kind == np.dtype(mark + field.scalar.numpy)
-        alone = struct.unpack_from(mark + field.scalar.code, payload, field.offset)
+        assert kind == np.dtype(mark + field.codec.number.numpy)
+        alone = struct.unpack_from(mark + field.codec.number.code, payload, field.offset)
         assert alone == (record[field.name],)
 
 

@@ -214,7 +214,7 @@ def test_the_payload_is_the_same_by_every_way() -> None:
     assert payload == struct.pack(Wide.struct_format, WIDE.code, WIDE.level, WIDE.total)
     assert np.frombuffer(payload, Wide.dtype)[0].tolist() == (WIDE.code, WIDE.level, WIDE.total)
     for placed in Wide.layout.fields:
-        (value,) = struct.unpack_from(">" + placed.scalar.code, payload, placed.offset)
+        (value,) = struct.unpack_from(">" + placed.codec.number.code, payload, placed.offset)
         assert value == getattr(WIDE, placed.name)
 
 

@@ -109,6 +109,24 @@ def test_records_meet_conditions_and_have_some_columns(client: Client) -> None:
     assert page["columns"] == ["mid", "volts"]
 
 
+@pytest.mark.parametrize("order", ["cap", "-cap"])
+def test_an_old_version_does_not_come_back_when_the_newest_fails_the_condition(client: Client, order: str) -> None:
+    corrected = {"series": ONE, "from_": to_iso(START + 10 * MINUTE), "to": to_iso(START + 15 * MINUTE), "order": order}
+    assert got(client, "/api/records", where="volts > 200", **corrected)["records"] == []
+    assert len(got(client, "/api/records", where="volts == 200", **corrected)["records"]) == 5
+    assert len(got(client, "/api/records", where="volts > 200", versions="all", **corrected)["records"]) == 5
+
+
+@pytest.mark.parametrize("chosen", [{"to": to_iso(START)}, {"from_": to_iso(START + 2000 * MINUTE)}])
+def test_a_range_in_which_a_series_has_nothing_is_empty(client: Client, chosen: dict[str, Any]) -> None:
+    assert got(client, "/api/records", series=ONE, **chosen)["records"] == []
+    assert got(client, "/api/windows", series=ONE, every="1h", shape="rows", **chosen) == []
+    (line,) = got(client, "/api/windows", series=ONE, field="volts", every="1h", **chosen)["lines"]
+    assert (line["start"], line["points"], line["count"], line["min"], line["mean"]) == ([], [], [], [], [])
+    (line,) = got(client, "/api/statistics", series=ONE, field="volts", **chosen)["lines"]
+    assert (line["points"], line["min"]) == (0, None)
+
+
 def test_without_a_model_payloads_are_hex(path: Path, serve: Callable[..., Client]) -> None:
     client = serve(connect(path, read_only=True), models=())
     (record,) = got(client, "/api/records", series="2/-5/9")["records"]

@@ -18,7 +18,7 @@ from tsmodel.errors import LocalProtocolError, RemoteProtocolError
 from tsmodel.keys import Key
 from tsmodel.wire.client_role import (
     MAX_BATCH_SIZE,
-    gathered,
+    coalesced,
     get_acq_request,
     get_request,
     portions,
@@ -131,7 +131,7 @@ def test_a_cid_that_a_server_skips_does_not_end_the_put() -> None:
 )
 def test_small_buffers_go_together_and_large_ones_are_not_copied(sizes: list[int], joined: list[int]) -> None:
     buffers = [memoryview(bytes([at]) * size) for at, size in enumerate(sizes)]
-    found = list(gathered(buffers))
+    found = list(coalesced(buffers))
     assert b"".join(found) == b"".join(buffers)
     assert [len(buffer) for buffer in found] == joined
     large = [id(buffer) for buffer in buffers if len(buffer) == 20_000]
