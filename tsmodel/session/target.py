@@ -12,7 +12,7 @@ import msgspec
 
 from tsmodel.errors import SessionError
 from tsmodel.io.pool import Address, PoolOptions
-from tsmodel.store.postgres.location import Database, database_of
+from tsmodel.store.postgres.options import Database, database_of
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -6,7 +6,6 @@ import pytest
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KeyRange
-from tsmodel.store.postgres.location import without_password
 from tsmodel.store.postgres.members import (
     ShardSet,
     format_of,
@@ -17,6 +16,7 @@ from tsmodel.store.postgres.members import (
     shard_of,
     shards_in,
 )
+from tsmodel.store.postgres.options import without_password
 
 
 def test_the_shard_of_a_cid_never_changes() -> None:

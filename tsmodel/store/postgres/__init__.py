@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
-    from tsmodel.store.postgres.location import Database
+    from tsmodel.store.postgres.options import Database
     from tsmodel.store.postgres.shards import ShardedStore, init_shards
     from tsmodel.store.postgres.store import PostgresStore
 else:

@@ -45,8 +45,8 @@ from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
 from tsmodel.store.interface import Change, EngineBusyError, SupersededError
-from tsmodel.store.postgres.location import Database
 from tsmodel.store.postgres.members import Member, SetFoundError, ShardSet, format_of, kind_of
+from tsmodel.store.postgres.options import Database
 from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection, PostgresTables, Schema
 from tsmodel.store.tables import READ_AHEAD, Snapshot, Transaction, cached_blocks, completed, picked_by_run
 

@@ -20,7 +20,7 @@ from xxhash import xxh3_64_intdigest
 
 from tsmodel.errors import SessionError, StoreCorruptError
 from tsmodel.keys import KeyRange
-from tsmodel.store.postgres.location import Database, database_of
+from tsmodel.store.postgres.options import Database, database_of
 
 __all__ = [
     "MOST_SHARDS",

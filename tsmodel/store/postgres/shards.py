@@ -57,7 +57,6 @@ from tsmodel.forking import in_child
 from tsmodel.keys import KeyRange
 from tsmodel.store.intake import Put
 from tsmodel.store.postgres.engine import PostgresEngine, library
-from tsmodel.store.postgres.location import Database, database_of, without_password
 from tsmodel.store.postgres.members import (
     MOST_SHARDS,
     Kind,
@@ -73,6 +72,7 @@ from tsmodel.store.postgres.members import (
     shard_of,
     shards_in,
 )
+from tsmodel.store.postgres.options import Database, database_of, without_password
 from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection
 from tsmodel.store.postgres.store import PostgresStore
 from tsmodel.store.store import check_puts
