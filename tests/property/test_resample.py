@@ -545,6 +545,19 @@ def test_estimated_quantiles_do_not_hold_values(monkeypatch: pytest.MonkeyPatch)
                 assert getattr(window, f"q{at}") == pytest.approx(expected, rel=0.0100001)
 
 
+def test_times_further_apart_than_int64_holds() -> None:
+    first, last = -(2**63) + 10**17, 2**63 - 10**17
+    with connect("memory:") as session:
+        session.add_columns(Reading, cid=1, mid=1, moid=1, cap=[first, last], counter=0, volts=[1.0, 5.0], on=True)
+        session.flush()
+        query = session.query(Reading)
+        rates = query.resample("1d").agg(rate=Reading.volts.rate(per="365d"))
+        assert rates.columns()["rate"].tolist() == [pytest.approx(4 / ((last - first) / (365 * 86_400 * 10**9))), None]
+        line = query.resample("1y", fill="linear").agg(volts=Reading.volts.mean()).columns()["volts"].tolist()
+        assert line == sorted(line)
+        assert (line[0], line[-1]) == (1.0, 5.0)
+
+
 def test_refusals() -> None:
     with connect("memory:") as session:
         query = session.query(Reading)

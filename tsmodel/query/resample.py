@@ -506,11 +506,16 @@ def _grown(
         if (np.add.reduceat(np.abs(inexact), starts) > _EXACT).any():
             raise QueryError(f"{next(iter(named))}: increments of integers overflow int64: use shorter windows")
         deltas = deltas.astype(np.int64)
-    spans = np.add.reduceat(points["cap"][at + 1] - points["cap"][at], starts)
+    spans = np.add.reduceat(_apart(points["cap"][at], points["cap"][at + 1]), starts)
     return {
         name: _spread(deltas if each.kind == "delta" else deltas / spans * each.parameter, places, count)
         for name, each in named.items()
     }
+
+
+def _apart(earlier: Array, later: Array) -> Array:
+    """The time from one to the other, unsigned, because it may be longer than int64 holds."""
+    return (later - earlier).view(np.uint64)
 
 
 def _time_weighted(points: Table, grid: Grid, windows: Table) -> Array:
@@ -718,8 +723,8 @@ class _Gaps:
         known &= bases[after] == bases
         after = np.where(known, after, every)
         plain = whole.astype(np.float64)
-        spans = np.maximum(starts[after] - starts[before], 1)
-        parts = np.where(known, (starts - starts[before]) / spans, 0.0)
+        spans = np.maximum(_apart(starts[before], starts[after]), 1)
+        parts = np.where(known, _apart(starts[before], starts) / spans, 0.0)
         line = np.where(parts > 0, plain[before] + (plain[after] - plain[before]) * parts, plain[before])
         return line if known.all() else np.ma.MaskedArray(line, ~known)
 
