@@ -1,7 +1,7 @@
-"""What objects do in a process that was forked from the one that made them.
+"""What objects do after a fork.
 
-A child has copies of the parent's descriptors, of locks that threads of the parent may have held, and none of its other
-threads. Who holds any of these registers a method here. It is called in the child before anything else runs there.
+A forked child has copies of its parent's descriptors, and of locks that the parent's threads may have held, but none of its
+other threads. An object that holds any of these registers a method here, which the child calls before anything else.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _methods: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
 
 
 def in_child(method: Callable[[], object]) -> None:
-    """Has a bound method called in every child that is forked from now on. It does not keep the method's object alive.
+    """Calls a bound method in every child that is forked from now on. Does not keep the method's object alive.
 
-    The method must not wait for locks that were made before the fork.
+    The method must not wait for locks that were created before the fork.
     """
     number, bound = next(_numbers), cast("MethodType", method)
 

@@ -1,6 +1,6 @@
-"""Packages whose names are loaded when they are first used (PEP 562).
+"""Packages that load each name when it is first used (PEP 562).
 
-Such a package imports its names under `if TYPE_CHECKING:`, for those who read the code, and says here where they are::
+Such a package imports its names under `if TYPE_CHECKING:`, for type checkers and readers, and says here where they are::
 
     if TYPE_CHECKING:
         from tsmodel.query.query import Query
@@ -23,12 +23,12 @@ __all__ = ["lazily"]
 def lazily(
     package: str, homes: Mapping[str, str], modules: str = ""
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and the `__dir__` of a package.
+    """The `__getattr__` and `__dir__` of a package.
 
     Args:
         package: its name.
-        homes: by module within the package, the names that are loaded from there, with spaces between them.
-        modules: modules within the package that are names themselves, with spaces between them.
+        homes: for each module of the package, the names to load from it, separated by spaces.
+        modules: modules of the package that are names themselves, separated by spaces.
     """
     origins = {name: f"{package}.{home}" for home, names in homes.items() for name in names.split()}
     origins |= dict.fromkeys(modules.split(), "")

@@ -54,7 +54,7 @@ _GREATEST: Final = 2**63 - 1
 _SECOND: Final = 10**9
 _NEAR: Final = 10**15
 """About eleven days: times this close to 2001 are rarely real."""
-_UNITS: Final = {
+UNITS_NS: Final = {
     "w": 604_800 * _SECOND,
     "d": 86_400 * _SECOND,
     "h": 3_600 * _SECOND,
@@ -64,7 +64,8 @@ _UNITS: Final = {
     "us": 10**3,
     "ns": 1,
 }
-_NUMPY_UNITS: Final = {**_UNITS, "W": _UNITS["w"], "D": _UNITS["d"]}
+"""Nanoseconds per unit, as durations spell them, greatest first."""
+_NUMPY_UNITS: Final = {**UNITS_NS, "W": UNITS_NS["w"], "D": UNITS_NS["d"]}
 _NUMPY_FRACTIONS: Final = {"ps": 10**3, "fs": 10**6, "as": 10**9}
 
 _ISO = re.compile(
@@ -73,7 +74,7 @@ _ISO = re.compile(
     r"(?P<offset>Z|(?P<sign>[+-])(?P<offset_hour>\d{2})(?::?(?P<offset_minute>\d{2}))?)?",
     re.ASCII,
 )
-_DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+){unit})?" for unit in _UNITS), re.ASCII)
+_DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+){unit})?" for unit in UNITS_NS), re.ASCII)
 
 
 def now_ns() -> int:
@@ -209,7 +210,7 @@ def duration_ns(value: DurationLike) -> int:
     if isinstance(value, str):
         ns = _parse_duration(value)
     elif isinstance(value, dt.timedelta):
-        ns = _timedelta_ns(value)
+        ns = timedelta_ns(value)
     elif isinstance(value, np.timedelta64):
         ns = _timedelta64_ns(value)
     else:
@@ -248,10 +249,11 @@ def _datetime_ns(value: dt.datetime) -> int:
             f"{value!r} is naive: it has no offset from UTC; use .replace(tzinfo=datetime.timezone.utc) if it is in UTC, "
             "or .astimezone() if it is in this machine's local time"
         )
-    return _timedelta_ns(value - EPOCH)
+    return timedelta_ns(value - EPOCH)
 
 
-def _timedelta_ns(value: dt.timedelta) -> int:
+def timedelta_ns(value: dt.timedelta) -> int:
+    """Converts a timedelta to nanoseconds, exactly."""
     # pandas.Timedelta is a timedelta that keeps its last three digits in a separate attribute.
     finest: int = getattr(value, "nanoseconds", 0)
     return (value.days * 86_400 + value.seconds) * _SECOND + value.microseconds * 1000 + finest
@@ -280,9 +282,9 @@ def _parse(text: str) -> int:
         as_utc = dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.timezone.utc)
     except ValueError as error:
         raise TimestampError(f"{text!r} is not a time: {error}") from error
-    offset = offset_hour * _UNITS["h"] + offset_minute * _UNITS["m"]
+    offset = offset_hour * UNITS_NS["h"] + offset_minute * UNITS_NS["m"]
     east = -offset if match["sign"] == "-" else offset
-    return _timedelta_ns(as_utc - EPOCH) + int(fraction.ljust(9, "0")) - east
+    return timedelta_ns(as_utc - EPOCH) + int(fraction.ljust(9, "0")) - east
 
 
 def _parse_duration(text: str) -> int:
@@ -290,9 +292,9 @@ def _parse_duration(text: str) -> int:
     if match is None or not text:
         raise TimestampError(
             f'{text!r} is not a duration such as "15m", "250ms" or "2h30m": whole numbers with units '
-            f"{' '.join(_UNITS)}, greatest unit first"
+            f"{' '.join(UNITS_NS)}, greatest unit first"
         )
-    return sum(int(count) * _UNITS[unit] for unit, count in match.groupdict(default="0").items())
+    return sum(int(count) * UNITS_NS[unit] for unit, count in match.groupdict(default="0").items())
 
 
 def _datetime64_ns(value: np.datetime64) -> int:
@@ -306,7 +308,7 @@ def _datetime64_ns(value: np.datetime64) -> int:
             first = dt.date(1970 + years, month + 1, 1)
         except (ValueError, OverflowError) as error:
             raise TimestampError(f"{_shown(value)} is outside int64 nanoseconds since 2001") from error
-        return (first.toordinal() - EPOCH.toordinal()) * _UNITS["d"]
+        return (first.toordinal() - EPOCH.toordinal()) * UNITS_NS["d"]
     return _scaled(count, unit, value) - EPOCH_UNIX_NS
 
 

@@ -5,12 +5,14 @@ Rules kept here:
 * `tsmodel --help` imports no libraries and no other part of tsmodel. Each command imports what it needs when it runs.
 * Standard output is for results, standard error for everything else. An error is one line that says what to do; `--debug`
   adds the traceback. `commands.EXIT` lists the exit statuses.
+* An argument that is not valid is a `UsageError`, wherever that turns out.
 * `serve`, `schema` and `codegen` need only tsmodel. The other commands need the extra `cli`.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -62,7 +64,8 @@ def _run(given: list[str]) -> int:
         return 0
     command = COMMANDS.get(name)
     if command is None:
-        return _usage(f"there is no command {name!r}{_nearest(name)}", "tsmodel --help lists them")
+        print(f"tsmodel: there is no command {name!r}{_nearest(name)} (tsmodel --help lists them)", file=sys.stderr)
+        return 2
     if command.is_plain:
         status: int = getattr(importlib.import_module(f"tsmodel.cli.{command.module}"), f"{name}_")(given[1:])
         return status
@@ -107,16 +110,10 @@ def _help() -> str:
         "  --install-completion, --show-completion",
         "             Complete commands and options in this shell.",
     ]
-    if not _has_typer():
+    if importlib.util.find_spec("typer") is None:
         plain = ", ".join(name for name, command in COMMANDS.items() if command.is_plain)
         lines += ["", f"Only {plain} work yet. The others need the extra cli:", f"  {_INSTALL}"]
     return "\n".join(lines)
-
-
-def _has_typer() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("typer") is not None
 
 
 def _nearest(name: str) -> str:
@@ -124,11 +121,6 @@ def _nearest(name: str) -> str:
 
     found = get_close_matches(name, COMMANDS, 1)
     return f"; did you mean {found[0]}?" if found else ""
-
-
-def _usage(what: str, instead: str) -> int:
-    print(f"tsmodel: {what} ({instead})", file=sys.stderr)
-    return 2
 
 
 def _failed(error: Exception) -> int:

@@ -26,7 +26,7 @@ from tsmodel.io.pool import Address, PoolOptions
 from tsmodel.io.retry import ONCE
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.session import Session
-from tsmodel.session.target import Database, StoreFile, parse
+from tsmodel.session.target import Database, parse
 from tsmodel.store.maintenance import info
 from tsmodel.timestamps import now_ns, to_iso
 
@@ -59,12 +59,8 @@ def checks(target: str | None) -> Iterator[Finding]:
     if isinstance(parsed, Database):
         return _database(target)
     if parsed.path is None:
-        return _memory()
-    return _file(target, parsed)
-
-
-def _memory() -> Iterator[Finding]:
-    yield Finding("memory", "ok", "a store in memory starts empty and ends with its process")
+        return iter([Finding("memory", "ok", "a store in memory starts empty and ends with its process")])
+    return _file(target, Path(parsed.path))
 
 
 def _database(target: str | None) -> Iterator[Finding]:
@@ -83,7 +79,11 @@ def _database(target: str | None) -> Iterator[Finding]:
             yield from _clock(newest - 1 if newest > 0 else None, "newest record")
             yield _latency(session)
     except (TSModelError, OSError) as error:
-        yield Finding("open", "fail", in_words(str(error).partition("\n")[0]))
+        yield _failed("open", error)
+
+
+def _failed(check: str, error: Exception, hint: str = "") -> Finding:
+    return Finding(check, "fail", in_words(str(error).partition("\n")[0]) + hint)
 
 
 def _shard(shard: Shard) -> Finding:
@@ -92,21 +92,19 @@ def _shard(shard: Shard) -> Finding:
     try:
         shard.last_acq(KeyRange())
     except (TSModelError, OSError) as error:
-        return Finding(check, "fail", in_words(str(error).partition("\n")[0]))
+        return _failed(check, error)
     return Finding(check, "ok", f"{shard.name} answers, {_ms(begun):.1f} ms")
 
 
-def _file(target: str | None, parsed: StoreFile) -> Iterator[Finding]:
-    assert parsed.path is not None
-    path = Path(parsed.path)
+def _file(target: str | None, path: Path) -> Iterator[Finding]:
     try:
         with reading(target) as session:
-            found = info(parsed.path)
+            found = info(path)
             yield Finding("open", "ok", f"{counted(found.records)} in {found.series:,} series")
             yield from _clock(found.acq[1] if found.acq else None, "newest record")
             yield _latency(session)
     except (TSModelError, OSError) as error:
-        yield Finding("open", "fail", in_words(str(error).partition("\n")[0]))
+        yield _failed("open", error)
         return
     writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     yield Finding("writable", "ok" if writable else "warn", "yes" if writable else "no: it can only be read from here")
@@ -177,7 +175,7 @@ def _connector(options: PoolOptions, address: Address) -> Iterator[Finding]:
             yield _latency(session)
     except (TSModelError, OSError) as error:
         hint = "" if options.ssl_context is not None else "; does it expect TLS (?tls=1), or is it not a TStorage server?"
-        yield Finding("answers", "fail", in_words(str(error).partition("\n")[0]) + hint)
+        yield _failed("answers", error, hint)
 
 
 def _tls(context: ssl.SSLContext, connected: socket.socket, address: Address) -> Finding:
@@ -188,15 +186,11 @@ def _tls(context: ssl.SSLContext, connected: socket.socket, address: Address) ->
             certificate = secured.getpeercert() or {}
             version = secured.version()
     except ssl.SSLCertVerificationError as error:
-        return Finding(
-            "tls",
-            "fail",
-            f"{error.verify_message}: name the authority with ca=FILE, or connect by the certificate's host name",
-        )
+        hint = "name the authority with ca=FILE, or connect by the certificate's host name"
+        return Finding("tls", "fail", f"{error.verify_message}: {hint}")
     except OSError as error:
-        return Finding(
-            "tls", "fail", f"{error.strerror or error}: does the server have TLS, and does it ask for cert=FILE?"
-        )
+        hint = "does the server have TLS, and does it ask for cert=FILE?"
+        return Finding("tls", "fail", f"{error.strerror or error}: {hint}")
     ends = str(certificate.get("notAfter", ""))
     if not ends:
         return Finding("tls", "ok", f"{version}, {took:.1f} ms")

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["codegen_", "schema_", "serve_"]
 
 _UNKNOWN: Final = "unrecognized arguments: "
-_LIMITS: Final = ("max_connections", "max_put", "max_memory", "idle_timeout", "stall_timeout", "request_timeout")
 _DEFAULT_LOCK: Final = "schema.lock"
 
 
@@ -33,11 +33,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises `UsageError` where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse for arguments that are not valid.
-
-        Raises:
-            UsageError: always.
-        """
+        """Called by argparse for arguments that are not valid."""
         if message.startswith(_UNKNOWN):
             message = self._unknown(message.removeprefix(_UNKNOWN))
         raise UsageError(f"{message} ({self.prog} --help shows the arguments)")
@@ -88,7 +84,7 @@ def serve_(arguments: Sequence[str]) -> int:
             ssl_context=context,
             client_names=options.tls_client_name,
             read_only=options.read_only,
-            **{name: value for name in _LIMITS if (value := getattr(options, name)) is not None},
+            **{name: value for name, *_ in _LIMITS if (value := getattr(options, name)) is not None},
         )
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):  # the last is not on Windows
             if number := getattr(signal, name, None):
@@ -120,64 +116,23 @@ def _serve_parser() -> _Parser:
         help="file of the store, or another target, such as tstorage://host:2025 for a proxy (default: %(default)s)",
     )
     where.add_argument("--memory", action="store_true", help="keep records in memory only")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=2025, help="port; 0 for a free one (default: %(default)s)")
-    parser.add_argument("--read-only", action="store_true", help="refuse puts, and open a file without writing to it")
-    parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM): serve TLS")
-    parser.add_argument("--tls-key", metavar="FILE", help="its private key (PEM); default: in the same file")
-    parser.add_argument(
-        "--tls-client-ca", metavar="FILE", help="accept only clients with a certificate from this authority"
-    )
-    parser.add_argument(
-        "--tls-client-name",
-        action="append",
-        metavar="NAME",
-        help="of these, accept only clients whose certificate has this name; may be repeated",
-    )
-    parser.add_argument("--max-connections", type=_positive, metavar="N", help="at once (default: 1000)")
-    parser.add_argument(
-        "--idle-timeout", type=_seconds, metavar="SECONDS", help="close connections that are idle for longer"
-    )
-    parser.add_argument(
-        "--stall-timeout",
-        type=_seconds,
-        metavar="SECONDS",
-        help="close connections that stall for longer within a request or response (default: 60)",
-    )
-    parser.add_argument(
-        "--request-timeout",
-        type=_seconds,
-        metavar="SECONDS",
-        help="close connections whose request and response together take longer (default: 3600)",
-    )
-    parser.add_argument(
-        "--max-put",
-        type=_positive,
-        metavar="N",
-        help="maximum bytes of records in one put; larger puts are refused (default: 1073741824)",
-    )
-    parser.add_argument(
-        "--max-memory",
-        type=_positive,
-        metavar="N",
-        help="maximum bytes of incoming puts that all connections hold together; more is refused (default: 2147483648)",
-    )
-    parser.add_argument(
-        "--cache-bytes",
-        type=_natural,
-        metavar="N",
-        help="memory for caching blocks of the file, in bytes; 0 for no cache (default: 67108864)",
-    )
-    parser.add_argument(
-        "--metrics",
-        type=_address,
-        metavar="[HOST:]PORT",
-        help="serve Prometheus metrics over HTTP (needs the extra metrics)",
-    )
-    parser.add_argument(
-        "--log-level", choices=LEVELS, default="info", help="minimum level of log messages (default: %(default)s)"
-    )
-    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="format of log lines")
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=_port, default=2025, help="port; 0 for a free one (default: %(default)s)")
+    add("--read-only", action="store_true", help="refuse puts, and open a file without writing to it")
+    add("--tls-cert", metavar="FILE", help="certificate chain (PEM): serve TLS")
+    add("--tls-key", metavar="FILE", help="its private key (PEM); default: in the same file")
+    add("--tls-client-ca", metavar="FILE", help="accept only clients with a certificate from this authority")
+    name = "of these, accept only clients whose certificate has this name; may be repeated"
+    add("--tls-client-name", action="append", metavar="NAME", help=name)
+    for limit, kind, metavar, text in _LIMITS:
+        add(f"--{limit.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+    cache = "memory for caching blocks of the file, in bytes; 0 for no cache (default: 67108864)"
+    add("--cache-bytes", type=partial(_from, 0), metavar="N", help=cache)
+    metrics = "serve Prometheus metrics over HTTP (needs the extra metrics)"
+    add("--metrics", type=_address, metavar="[HOST:]PORT", help=metrics)
+    add("--log-level", choices=LEVELS, default="info", help="minimum level of log messages (default: %(default)s)")
+    add("--log-format", choices=("text", "json"), default="text", help="format of log lines")
     return parser
 
 
@@ -216,14 +171,6 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _positive(text: str) -> int:
-    return _from(1, text)
-
-
-def _natural(text: str) -> int:
-    return _from(0, text)
-
-
 def _from(least: int, text: str) -> int:
     try:
         number = int(text)
@@ -242,6 +189,37 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= threading.TIMEOUT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0; leave it out for no limit")
     return seconds
+
+
+_LIMITS: Final = (
+    ("max_connections", partial(_from, 1), "N", "at once (default: 1000)"),
+    ("idle_timeout", _seconds, "SECONDS", "close connections that are idle for longer"),
+    (
+        "stall_timeout",
+        _seconds,
+        "SECONDS",
+        "close connections that stall for longer within a request or response (default: 60)",
+    ),
+    (
+        "request_timeout",
+        _seconds,
+        "SECONDS",
+        "close connections whose request and response together take longer (default: 3600)",
+    ),
+    (
+        "max_put",
+        partial(_from, 1),
+        "N",
+        "maximum bytes of records in one put; larger puts are refused (default: 1073741824)",
+    ),
+    (
+        "max_memory",
+        partial(_from, 1),
+        "N",
+        "maximum bytes of incoming puts that all connections hold together; more is refused (default: 2147483648)",
+    ),
+)
+"""Options of `serve` that are arguments of the listener of the same name."""
 
 
 def schema_(arguments: Sequence[str]) -> int:

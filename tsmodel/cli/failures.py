@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from tsmodel.errors import ConversionError, QueryError, TSModelError
 
-__all__ = ["Ended", "UsageError", "closed_pipe", "in_words", "told"]
+__all__ = ["Ended", "UsageError", "checked_encoding", "closed_pipe", "existing", "in_words", "told"]
 
 _WORDS: Final = {
     'give ambiguous="earlier" or "later"': "give --ambiguous earlier or later",
@@ -50,7 +53,8 @@ def told(error: Exception) -> tuple[str, int]:
     if show is not None:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "tsmodel"
-        return f"{_one_line(show()).rstrip('.')} ({path} --help shows the arguments)", getattr(error, "exit_code", 2)
+        text = re.sub(r" \((Possible.*)\)$", lambda found: f"; {found[1].lower()}", _one_line(show()).rstrip("."))
+        return f"{text} ({path} --help shows the arguments)", getattr(error, "exit_code", 2)
     if isinstance(error, UsageError):
         return _one_line(str(error)), 2
     if isinstance(error, ConversionError):
@@ -69,6 +73,24 @@ def in_words(text: str) -> str:
     for theirs, ours in _WORDS.items():
         text = text.replace(theirs, ours)
     return text
+
+
+def existing(file: str, what: str) -> Path:
+    """The path of a file, which is `what`."""
+    path = Path(file)
+    if path.is_dir():
+        raise UsageError(f"{file} is a directory; give {what}")
+    if not path.exists():
+        raise UsageError(f"there is no file {file}")
+    return path
+
+
+def checked_encoding(name: str | None) -> str | None:
+    """The encoding with this name, which may be None."""
+    with suppress(LookupError):
+        codecs.lookup(name or "utf-8")
+        return name
+    raise UsageError(f"there is no encoding {name!r}; use utf-8, cp1252 or utf-16, for example")
 
 
 def closed_pipe(error: Exception) -> bool:

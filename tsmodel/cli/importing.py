@@ -10,56 +10,44 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from tsmodel.cli import options as of
-from tsmodel.cli.failures import UsageError
-from tsmodel.cli.output import note, print_json
+from tsmodel.cli import arguments as of
+from tsmodel.cli.arguments import argument, option
+from tsmodel.cli.failures import UsageError, existing
+from tsmodel.cli.output import note, print_json, show
 from tsmodel.errors import SchemaError
 
 if TYPE_CHECKING:
     from tsmodel.cli.inference import Found, Given
-    from tsmodel.cli.storing import Stored
 
 __all__ = ["import_"]
 
+_MODEL: Final = "Use the model of an earlier import instead of inferring one."
+_SAVE: Final = "Save the model here, as .toml or .py. Default: FILE.toml in this directory."
+_TZ: Final = "Time zone of times without an offset: Europe/Warsaw, or local."
+_TIME_FORMAT: Final = "Format of the capture time: '%d.%m.%Y %H:%M', unix, or unix_ms."
 _MOST_TRIED: Final = 100
 """Number of values tried to find a free moid."""
 
 
 def import_(
-    file: Annotated[str, typer.Argument(metavar="FILE.csv", help="The file.")],
+    file: Annotated[str, argument("FILE.csv", "The file.")],
     to: of.To = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", metavar="MODEL", help="Use the model of an earlier import instead of inferring one."),
-    ] = None,
-    save: Annotated[
-        str | None,
-        typer.Option(
-            "--save", metavar="FILE", help="Save the model here, as .toml or .py. Default: FILE.toml in this directory."
-        ),
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the model.")] = None,
-    tz: Annotated[
-        str | None,
-        typer.Option("--tz", metavar="ZONE", help="Time zone of times without an offset: Europe/Warsaw, or local."),
-    ] = None,
+    model: Annotated[str | None, option("--model -m", "MODEL", _MODEL)] = None,
+    save: Annotated[str | None, option("--save", "FILE", _SAVE)] = None,
+    name: Annotated[str | None, option("--name", "NAME", "Name of the model.")] = None,
+    tz: Annotated[str | None, option("--tz", "ZONE", _TZ)] = None,
     ambiguous: of.Ambiguous = None,
-    time: Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="The column of the capture time.")] = None,
-    time_format: Annotated[
-        str | None,
-        typer.Option(
-            "--time-format", metavar="FORMAT", help="Format of the capture time: '%d.%m.%Y %H:%M', unix, or unix_ms."
-        ),
-    ] = None,
+    time: Annotated[str | None, option("--time", "COLUMN", "The column of the capture time.")] = None,
+    time_format: Annotated[str | None, option("--time-format", "FORMAT", _TIME_FORMAT)] = None,
     column: of.Columns = None,
-    cid: Annotated[int | None, typer.Option("--cid", help="Client id of all records, if no column has it.")] = None,
-    mid: Annotated[int | None, typer.Option("--mid", help="Meter id of all records.")] = None,
-    moid: Annotated[int | None, typer.Option("--moid", help="Meter object id of all records.")] = None,
+    cid: Annotated[int | None, option("--cid", None, "Client id of all records, if no column has it.")] = None,
+    mid: Annotated[int | None, option("--mid", None, "Meter id of all records.")] = None,
+    moid: Annotated[int | None, option("--moid", None, "Meter object id of all records.")] = None,
     delimiter: of.Delimiter = None,
     decimal: of.Decimal = None,
     encoding: of.Encoding = None,
     unless_stored: of.UnlessStored = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the model; write nothing.")] = False,
+    dry_run: Annotated[bool, option("--dry-run", None, "Only show the model; write nothing.")] = False,
     as_json: of.Json = False,
 ) -> int:
     """Infer a model from a CSV file, show it, save it, and import the file.
@@ -76,7 +64,7 @@ def import_(
     from tsmodel.cli.opening import note_for, writing
     from tsmodel.cli.storing import check_some_fit, store, with_csv_options
 
-    path, seen = _existing(file), None
+    path, seen = existing(file, "a CSV file"), None
     if to is None and not dry_run:
         to = _target()
     given_options = {"tz": tz, "ambiguous": ambiguous, "delimiter": delimiter, "decimal": decimal, "encoding": encoding}
@@ -93,19 +81,19 @@ def import_(
         fixed = {key: value for key, value in (("cid", cid), ("mid", mid), ("moid", moid)) if value is not None}
         given = Given(
             name=_class_name(name, path),
-            delimiter=of.between_cells(delimiter),
+            delimiter=of.delimiter_of(delimiter),
             encoding=encoding,
             decimal=decimal,
             tz=_zone_name(tz),
             ambiguous=ambiguous,
             time=time,
             time_format=time_format,
-            columns=of.mapping(column),
+            columns=of.fields_of(column),
             fixed=fixed,
         )
         found = inferred(path, given)
         saved = save or f"{path.stem}.toml"
-        if found.is_local and given.tz is None:
+        if found.local_column is not None and given.tz is None:
             found = inferred(path, _with_zone(given, path, found.local_column))
         seen = found.seen
         text = _saved_as(found, saved)
@@ -136,26 +124,17 @@ def import_(
                 f"types are inferred from the first {seen:,} lines: if a field needs another type, undo the import with "
                 f"`tsmodel undo`, change the field in {saved}, and repeat `{again.format(file, to, saved)}`"
             )
-    return _tell(done, str(to), saved, as_json=as_json)
-
-
-def _tell(done: Stored, target: str, saved: str, *, as_json: bool) -> int:
-    if as_json:
-        print_json({"model": saved, "target": target, **done.as_dict()})
-    else:
-        print(done.text(target))
-        if done.count:
-            print(f"\nNow:  tsmodel get {target} --model {saved} --limit 5")
-            print(f"      tsmodel plot {target} --model {saved} -o chart.png")
+    text = done.text(str(to))
+    if done.count:
+        text += (
+            f"\n\nNow:  tsmodel get {to} --model {saved} --limit 5\n      tsmodel plot {to} --model {saved} -o chart.png"
+        )
+    show(as_json, {"model": saved, "target": to, **done.as_dict()}, text)
     return done.status
 
 
 def _saved_as(found: Found, saved: str) -> str:
-    """The text of the file that the model is saved in.
-
-    Raises:
-        UsageError: when the model cannot be saved there.
-    """
+    """The text of the file that the model is saved in."""
     path = Path(saved)
     if path.suffix not in (".toml", ".py"):
         raise UsageError(f"--save {saved}: the file name must end in .toml or .py")
@@ -170,11 +149,7 @@ def _saved_as(found: Found, saved: str) -> str:
 
 
 def _tried(found: Found) -> tuple[Any, dict[str, Any]]:
-    """The inferred model, before it is saved, and the arguments of its `load_csv`.
-
-    Raises:
-        UsageError: when the model is not valid.
-    """
+    """The inferred model, before it is saved, and the arguments of its `load_csv`."""
     from tempfile import TemporaryDirectory
 
     from tsmodel.cli.models import read_toml
@@ -189,11 +164,7 @@ def _tried(found: Found) -> tuple[Any, dict[str, Any]]:
 
 
 def _check_apart(to: str, found: Found, fixed: dict[str, int], file: str, saved: str) -> None:
-    """Checks that records of an inferred model do not mix with records of the target, since only keys tell them apart.
-
-    Raises:
-        UsageError: when the target has records with the same cid and moid, and mid if it was given.
-    """
+    """Checks that records of an inferred model do not mix with records of the target, since only keys tell them apart."""
     from tsmodel.cli.models import Record
     from tsmodel.cli.opening import target_of, writing
     from tsmodel.errors import TransportError
@@ -229,15 +200,6 @@ def _check_apart(to: str, found: Found, fixed: dict[str, int], file: str, saved:
         f"{name} already has records with {same}, which could not be told from those of {file}: give {other} for "
         f"another kind of data, or --model {earlier} to add to the existing data"
     )
-
-
-def _existing(file: str) -> Path:
-    path = Path(file)
-    if path.is_dir():
-        raise UsageError(f"{file} is a directory; give a CSV file")
-    if not path.exists():
-        raise UsageError(f"there is no file {file}")
-    return path
 
 
 def _target() -> str:

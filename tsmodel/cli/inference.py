@@ -16,7 +16,7 @@ import keyword
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,9 +24,10 @@ from typing import Any, Final
 
 import attrs
 
-from tsmodel.cli.failures import UsageError
+from tsmodel.cli.failures import UsageError, checked_encoding
 from tsmodel.cli.models import toml_of
 from tsmodel.interop.files import csv_reader, reason_of
+from tsmodel.keys import LIMITS
 from tsmodel.model import TSModel
 
 __all__ = ["Found", "Given", "inferred"]
@@ -55,12 +56,16 @@ _TIMES_OF_DAY: Final = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")
 _UNIX: Final = (("unix", 10**9), ("unix_ms", 10**12), ("unix_us", 10**15), ("unix_ns", 10**18))
 _TWINS: Final = (("%d/%m/", "%m/%d/"), ("%d-%m-", "%m-%d-"))
 """Prefixes of formats that the same text may match."""
-_CID: Final = ("cid", "client", "client_id", "clientid")
-_MID: Final = (
+_METERS: Final = (
     *("mid", "meter", "meter_id", "meterid", "zaehler", "zahler", "zaehlernummer", "device", "device_id", "deviceid"),
     *("sensor", "sensor_id", "sensorid", "station", "station_id", "id", "node", "node_id"),
 )
-_MOID: Final = ("moid", "meter_object", "object", "object_id", "register", "channel")
+_KEY: Final = {
+    "cid": ("cid", "client", "client_id", "clientid"),
+    "mid": _METERS,
+    "moid": ("moid", "meter_object", "object", "object_id", "register", "channel"),
+}
+"""Names of columns that are key components."""
 _CAP: Final = ("cap", "time", "timestamp", "ts", "datetime", "date_time", "zeitstempel", "zeit", "datum", "date", "when")
 _UNIT: Final = re.compile(r"\s*[\[(]\s*([^\])]{1,12})\s*[\])]\s*$")
 _LETTERS: Final = str.maketrans(
@@ -107,10 +112,9 @@ class Found:
         fields: `type` and options of each field, with types by name.
         csv: arguments of `load_csv`.
         notes: decisions that the model does not show.
-        is_local: whether some times have no offset, so that a time zone is needed.
         file: name of the file.
+        local_column: the first column whose times have no offset, so that a time zone is needed; None if all have one.
         seen: number of lines from which types were inferred, if the file has more.
-        local_column: the first column whose times have no offset.
     """
 
     name: str
@@ -118,10 +122,9 @@ class Found:
     fields: dict[str, dict[str, Any]]
     csv: dict[str, Any]
     notes: list[str]
-    is_local: bool
     file: str
+    local_column: str | None
     seen: int | None = None
-    local_column: str = ""
 
     def python(self) -> str:
         """The model as a Python file."""
@@ -160,7 +163,7 @@ def inferred(path: Path, given: Given) -> Found:
         UsageError: when the file is ambiguous; the message names the option that decides.
         OSError: when it cannot be read.
     """
-    encoding = given.encoding or _encoding(path)
+    encoding = checked_encoding(given.encoding) or _encoding(path)
     text, is_whole = _look(path, encoding)
     said = re.match(r"sep=(.)\r?\n", text)  # a hint for spreadsheets
     if said is not None:
@@ -183,6 +186,7 @@ class _Inference:
         self._given = given
         self._notes: list[str] = []
         self._csv: dict[str, Any] = {}
+        self._formats: dict[str, str] = {}
         self._local: list[str] = []
         """Columns of times without an offset."""
         if delimiter != ",":
@@ -207,166 +211,138 @@ class _Inference:
         fields: dict[str, dict[str, Any]] = {}
         columns: dict[str, str | None] = {name: component for component, name in key.items() if name != component}
         used = {*key.values(), *(part for parts in self._csv.get("join", {}).values() for part in parts)}
-        decimals = {}
-        formats: dict[str, str] = {}
+        decimals: dict[str, str] = {}
         nulls: set[str] = set()
         for name, column in self._columns.items():
             if name in used:
                 continue
-            target = self._given.columns.get(name, name) if name in self._given.columns else _identifier(name)
-            if name == "acq" and name not in self._given.columns:
-                columns[name] = None
-                self._notes.append(
-                    "column 'acq' is left out because the database assigns it; `tsmodel put --keep-acq` keeps it"
-                )
-                continue
-            if target is None or (column.kind == "empty" and name not in self._given.columns):
-                columns[name] = None
-                if target is not None:
-                    self._notes.append(f"column {name!r} has no values and is left out")
-                continue
-            target = _free(target, fields)
+            note, is_given = "", name in self._given.columns
+            target = self._given.columns[name] if is_given else _identifier(name)
+            if name == "acq" and not is_given:
+                target, note = None, "is left out because the database assigns it; `tsmodel put --keep-acq` keeps it"
+            elif column.kind == "empty" and not is_given:
+                target, note = None, "has no values and is left out"
+            elif target is not None:
+                target = _free(target, fields)
+                fields[target] = column.field(_UNIT.search(name))
+                note = column.note
+                if column.is_local:
+                    self._local.append(name)
+                if fields[target]["type"] == "Nullable":
+                    nulls |= column.nulls
+                if column.mark == ",":
+                    decimals[name] = ","
+                if column.time_format:
+                    self._formats[name] = column.time_format
             if target != name:
                 columns[name] = target
-            fields[target] = column.field(_UNIT.search(name))
-            if column.is_local:
-                self._local.append(name)
-            nulls |= column.nulls if fields[target]["type"] == "Nullable" else set()
-            if column.mark == ",":
-                decimals[name] = ","
-            if column.time_format:
-                formats[name] = column.time_format
-            if column.note:
-                self._notes.append(f"column {name!r} {column.note}")
-        for name in key.values():
-            form = self._formats.get(name)
-            if form:
-                formats[name] = form
+            if note:
+                self._notes.append(f"column {name!r} {note}")
         if not fields:
             raise UsageError(f"{self._file} has only key columns, so there is nothing to store")
-        if columns:
-            self._csv["columns"] = columns
-        if decimals:
-            self._csv["decimal"] = decimals
-        if formats:
-            self._csv["time_format"] = formats
-        if nulls - {""}:
-            self._csv["null"] = sorted(nulls | {""})
-        if self._given.tz and self._local:
-            self._csv["tz"] = self._given.tz
-            if self._given.ambiguous:
-                self._csv["ambiguous"] = self._given.ambiguous
-        keywords = {name: self._given.fixed.get(name, 1) for name in ("cid", "mid", "moid") if name not in key}
+        zone = self._given.tz if self._local else None
+        options = {
+            "columns": columns,
+            "decimal": decimals,
+            "time_format": self._formats,
+            "null": sorted(nulls | {""}) if nulls - {""} else None,
+            "tz": zone,
+            "ambiguous": zone and self._given.ambiguous,
+        }
         return Found(
             self._given.name,
-            keywords,
+            {name: self._given.fixed.get(name, 1) for name in ("cid", "mid", "moid") if name not in key},
             fields,
-            self._csv,
+            {**self._csv, **{name: value for name, value in options.items() if value}},
             self._notes,
-            bool(self._local),
             self._file,
-            local_column=next(iter(self._local), ""),
+            local_column=next(iter(self._local), None),
         )
 
     def _header(self, rows: list[list[str]], skipped: int) -> None:
         """Finds the names of the columns, and the lines of data."""
         first = rows[0]
         has_header = not any(_is_data(cell) for cell in first) and any(cell.strip() for cell in first)
-        width = len(first)
-        names = [cell.strip() or f"column{at}" for at, cell in enumerate(first, 1)] if has_header else []
-        if not has_header:
-            names = [f"column{at}" for at in range(1, width + 1)]
-            self._notes.append("the first line has data instead of names; columns are named column1, column2, ...")
-        counts = Counter(names)
-        taken: Counter[str] = Counter()
-        unique = []
+        names = [(cell.strip() if has_header else "") or f"column{at}" for at, cell in enumerate(first, 1)]
+        unique: list[str] = []
         for name in names:
-            taken[name] += 1
-            unique.append(name if taken[name] == 1 else _numbered(name, taken[name], names))
-        if has_header and unique != first:
-            doubled = [name for name, count in counts.items() if count > 1]
-            if doubled:
-                twice = ", ".join(map(repr, doubled))
-                self._notes.append(f"the header has {twice} more than once; later ones are numbered")
-            skipped += 1
+            unique.append(name if name not in unique else _free(name, {*names, *unique}))
+        if not has_header:
+            self._notes.append("the first line has data instead of names; columns are named column1, column2, ...")
+        if doubled := [name for name, count in Counter(names).items() if count > 1]:
+            self._notes.append(f"the header has {', '.join(map(repr, doubled))} more than once; later ones are numbered")
+        if skipped:
+            self._notes.append("lines before the header are left out")
         if unique != first:
             self._csv["names"] = unique
+            skipped += has_header
         if skipped:
             self._csv["skip_lines"] = skipped
-            if skipped - bool(has_header and unique != first):
-                self._notes.append("lines before the header are left out")
         self._names = unique
         data = rows[1:] if has_header else rows
-        self._data = [row for row in data if len(row) == width]
+        self._data = [row for row in data if len(row) == len(first)]
         if not data:
             raise UsageError(f"{self._file} has no lines of data below its header, {', '.join(unique)}")
 
     def _key(self) -> dict[str, str]:
         """The columns of key components."""
-        key: dict[str, str] = {}
-        self._formats: dict[str, str] = {}
-        said = {target: name for name, target in self._given.columns.items() if target in ("cid", "mid", "moid", "cap")}
-        for component, known in (("cid", _CID), ("mid", _MID), ("moid", _MOID)):
-            if component in said:
-                key[component] = said[component]
-                continue
-            if component in self._given.fixed:
+        given = {target: name for name, target in self._given.columns.items()}
+        key = {component: given[component] for component in _KEY if component in given}
+        for component, known in _KEY.items():
+            if component in key or component in self._given.fixed:
                 continue
             for wanted in known:
                 name = next((each for each in self._columns if _plain(each) == wanted), None)
                 if name is None or name in key.values() or name in self._given.columns:
                     continue
-                column = self._columns[name]
-                if column.kind == "int" and not column.nulls and column.is_key(component):
+                fault = self._columns[name].key_fault(component)
+                if fault is None:
                     key[component] = name
                     break
-                if column.kind == "text":
-                    self._notes.append(f"column {name!r} is text, but {component} needs integers, so it becomes a field")
-        key["cap"] = self._time(self._given.time or said.get("cap"), set(key.values()))
+                if self._columns[name].kind != "empty":
+                    self._notes.append(f"column {name!r} {fault}, so it becomes a field")
+        key["cap"] = self._time(self._given.time or given.get("cap"), set(key.values()))
         return key
 
-    def _time(self, said: str | None, taken: set[str]) -> str:
+    def _time(self, given: str | None, taken: set[str]) -> str:
         """The column of the capture time, possibly joined from two columns; also sets its format."""
-        if said is not None:
-            column = self._columns[said]
+        if given is None and "cap" in self._columns and self._columns["cap"].kind == "int":
+            return "cap"  # ns since 2001
+        if given is not None:
+            column = self._columns[given]
             form = self._given.time_format or column.as_time(_CAP)
-            if form is None and column.kind == "int":
-                return self._capture(said, None)  # ns since 2001
-            if form is None:
+            if form is None and column.kind != "int":  # integers are ns since 2001
                 example = next((cell for cell in column.cells if cell.strip()), "")
                 raise UsageError(
-                    f"the format of column {said!r} is not known ({example!r}): give --time-format '%d.%m.%Y %H:%M'"
+                    f"the format of column {given!r} is not known ({example!r}): give --time-format '%d.%m.%Y %H:%M'"
                 )
-            return self._capture(said, form)
-        if "cap" in self._columns and self._columns["cap"].kind == "int":
-            return self._capture("cap", None)  # ns since 2001
-        candidates = [name for name in self._columns if name not in taken and self._columns[name].as_time(_CAP) is not None]
-        known = [each for wanted in _CAP for each in candidates if _plain(each) == wanted]
-        for name in dict.fromkeys([*known, *candidates]):
-            column = self._columns[name]
-            form = column.as_time(_CAP)
-            assert form is not None
-            day = form == "iso-day" or ("%H" not in form and "%I" not in form and form.startswith("%"))
-            if day and (clock := next((each for each in self._columns.values() if each.clock), None)) is not None:
-                joined = _numbered("when", 1, self._names)
+            return given if form is None else self._capture(given, form)
+        forms = {name: form for name, each in self._columns.items() if name not in taken and (form := each.as_time(_CAP))}
+        if forms:
+            known = (name for wanted in _CAP for name in forms if _plain(name) == wanted)
+            name = next(known, next(iter(forms)))
+            form = forms[name]
+            is_day = form == "iso-day" or ("%H" not in form and "%I" not in form and form.startswith("%"))
+            if is_day and (clock := next((each for each in self._columns.values() if each.clock), None)) is not None:
+                joined = _free("when", self._names)
                 self._csv["join"] = {joined: [name, clock.name]}
-                first = "%Y-%m-%d" if form == "iso-day" else form
                 self._columns[joined] = _Column(joined, [], None)
-                return self._capture(joined, f"{first} {clock.clock}")
+                day = "%Y-%m-%d" if form == "iso-day" else form
+                return self._capture(joined, f"{day} {clock.clock}")
             return self._capture(name, self._given.time_format or form)
         if len(self._names) in (5, 6) and self._names[0] == "column1":
             raise UsageError(f"{self._file} looks like a file of the official clients: store it with `tsmodel put`")
         raise UsageError(f"{self._file}: no column is a time; give --time COLUMN and --time-format '%d.%m.%Y %H:%M'")
 
-    def _capture(self, name: str, form: str | None) -> str:
+    def _capture(self, name: str, form: str) -> str:
         """Sets the format of the capture time."""
         if form == "ambiguous":
             raise UsageError(
                 f"column {name!r} may be day/month or month/day: give --time-format '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"
             )
-        if form is not None and form not in ("iso", *(each for each, _ in _UNIX)) and "%z" not in form:
+        if form not in ("iso", *(each for each, _ in _UNIX)) and "%z" not in form:
             self._local.append(self._csv.get("join", {}).get(name, [name])[0])
-        if form is not None and not form.startswith("iso"):
+        if not form.startswith("iso"):
             self._formats[name] = form
         return name
 
@@ -450,11 +426,16 @@ class _Column:
                 self.note = f"has {shown}{' and others' * (len(wrong) > 3)} among its values: those lines are rejected"
         return True
 
-    def is_key(self, component: str) -> bool:
-        """Whether all integers are in the range of a key component."""
-        numbers = list(map(int, self._values))
-        low, high = (-(2**63), 2**63 - 1) if component == "mid" else (0 if component == "cid" else -(2**31), 2**31 - 1)
-        return low <= min(numbers) and max(numbers) < high
+    def key_fault(self, component: str) -> str | None:
+        """Why the column cannot be a key component; None if it can."""
+        if self.kind != "int":
+            return f"is {'text' if self.kind == 'text' else 'not of integers'}, but {component} needs integers"
+        if self.nulls:
+            return f"has lines without a value, but each record needs a {component}"
+        limits = LIMITS[component]
+        if all(limits.least <= int(value) < limits.bound for value in self._values):
+            return None
+        return f"has numbers beyond {limits.least} to {limits.bound - 1}, the range of {component}"
 
     def as_time(self, names: Sequence[str]) -> str | None:
         """The format of times: `iso` with offsets, `iso-local`, `iso-day`, a format of strptime, a Unix format, or
@@ -539,8 +520,6 @@ def _look(path: Path, encoding: str) -> tuple[str, bool]:
             is_whole = len(text) < _LOOK_BYTES
             if not is_whole:
                 text = text[: text.rfind("\n") + 1]
-    except LookupError:
-        raise UsageError(f"there is no encoding {encoding!r}; use utf-8, cp1252 or utf-16, for example") from None
     except UnicodeError as error:
         raise UsageError(f"{path} is not {encoding} ({reason_of(error)}); give --encoding, such as cp1252") from None
     return text.removeprefix("\ufeff"), is_whole
@@ -646,16 +625,9 @@ def _identifier(name: str) -> str:
     return f"{made}_" if keyword.iskeyword(made) or made in _RESERVED else made
 
 
-def _free(name: str, taken: Iterable[str]) -> str:
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with a number if it is taken."""
     return name if name not in taken else next(f"{name}_{n}" for n in range(2, 10**6) if f"{name}_{n}" not in taken)
-
-
-def _numbered(name: str, number: int, taken: Sequence[str]) -> str:
-    candidate = name if number == 1 else f"{name}_{number}"
-    while candidate in taken:
-        number += 1
-        candidate = f"{name}_{number}"
-    return candidate
 
 
 def _annotated(options: dict[str, Any]) -> str:

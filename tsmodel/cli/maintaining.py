@@ -5,26 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
-
-from tsmodel.cli import options as of
+from tsmodel.cli import arguments as of
+from tsmodel.cli.arguments import argument, option
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.output import Table, counted, iso, note, print_json, progress, size
+from tsmodel.cli.output import Table, counted, iso, note, print_json, progress, show, size
 from tsmodel.errors import StoreError
 
 if TYPE_CHECKING:
-    from tsmodel.session.forwarding import SetAside, SpoolState
+    from tsmodel.session.forwarding import SpoolState
     from tsmodel.store.maintenance import Fault
     from tsmodel.store.spool_file import SpoolFile
 
 __all__ = ["backup_", "compact_", "doctor_", "init_", "prune_", "recover_", "spool_", "undo_", "verify_"]
 
 _ALL: Final = "all"
+_SHARDS: Final = "Spread the records over this server; repeat it for each. TARGET then holds the list of shards."
+_TO: Final = "The URL to send to, with options such as tls=1. Default: as spooled."
+_RETRY: Final = "Send puts that were set aside. Those in doubt are reconciled first."
+_RESEND: Final = "Send puts that were set aside without reconciling; may store records twice."
+_DISCARD: Final = "Delete puts that were set aside."
 
 
 def backup_(
-    target: Annotated[str, typer.Argument(metavar="FILE", help="The file.")],
-    copy: Annotated[str, typer.Argument(metavar="COPY", help="The file to create; it must not exist.")],
+    target: Annotated[str, argument("FILE", "The file.")],
+    copy: Annotated[str, argument("COPY", "The file to create; it must not exist.")],
     as_json: of.Json = False,
 ) -> None:
     """Copy a file in its current state, while others read and write it, and verify the copy.
@@ -32,27 +36,18 @@ def backup_(
     Example:
       tsmodel backup readings.tsdb /backups/readings-2026-11-24.tsdb
     """
-    from tsmodel.cli.opening import file_of, reading
+    from tsmodel.cli.opening import reading, store_of
 
-    file_of(target, "backup")
+    store_of(target, "backup", databases=False)
     with reading(target) as session, progress("copying", "bytes") as done:
         found = session.backup(copy, done)
-    if as_json:
-        print_json({"copy": found.path, "records": found.records, "is_whole": found.is_whole})
-    else:
-        print(f"copied {counted(found.records)} to {copy}; the copy is whole")
+    data = {"copy": found.path, "records": found.records, "is_whole": found.is_whole}
+    show(as_json, data, f"copied {counted(found.records)} to {copy}; the copy is whole")
 
 
 def init_(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A postgresql:// URL, or the path of a file.")],
-    shards: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--shards",
-            metavar="URL",
-            help="Spread the records over this server; repeat it for each. TARGET then holds the list of shards.",
-        ),
-    ] = None,
+    target: Annotated[str, argument("TARGET", "A postgresql:// URL, or the path of a file.")],
+    shards: Annotated[list[str] | None, option("--shards", "URL", _SHARDS)] = None,
     as_json: of.Json = False,
 ) -> None:
     """Create a store: the schema and its tables in a PostgreSQL database, or a file. An existing store is left as it is.
@@ -78,14 +73,11 @@ def init_(
     with writing(target, create=True):
         pass
     name = str(parsed) if isinstance(parsed, Database) else target
-    if as_json:
-        print_json({"target": name})
-    else:
-        print(f"{name} is ready")
+    show(as_json, {"target": name}, f"{name} is ready")
 
 
 def verify_(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL. Never written.")],
+    target: Annotated[str, argument("TARGET", "A file, or a postgresql:// URL. Never written.")],
     as_json: of.Json = False,
 ) -> int:
     """Check everything in a file: all blocks, directories, and SQLite's own structures. Lists all faults.
@@ -97,49 +89,30 @@ def verify_(
     Example:
       tsmodel verify readings.tsdb
     """
-    from tsmodel.cli.opening import file_of, reading, target_of
-    from tsmodel.session.target import Database
+    from tsmodel.cli.opening import reading, store_of
     from tsmodel.store.capabilities import Caretaker
     from tsmodel.store.maintenance import verify
 
-    if isinstance(target_of(target), Database):
-        with reading(target) as session, progress("reading", "bytes") as done:
-            assert isinstance(session.backend, Caretaker)
-            found = session.backend.verify(done)
-    else:
-        path = file_of(target, "verify")
-        with progress("reading", "bytes") as done:
+    path = store_of(target, "verify")
+    with progress("reading", "bytes") as done:
+        if path is not None:
             found = verify(path, done)
-    if as_json:
-        print_json(
-            {
-                "file": found.path,
-                "is_whole": found.is_whole,
-                "records": found.records,
-                "blocks": found.blocks,
-                "runs": found.runs,
-                "ahead": found.ahead,
-                "faults": _faults(found.faults),
-            }
-        )
-    else:
-        print(found)
-        if found.ahead:
-            note(
-                f"{counted(found.ahead)} have an acquisition time in the future: they were stored with an acq of their own"
-            )
-        if not found.is_whole:
-            note(
-                "restore a backup"
-                if isinstance(target_of(target), Database)
-                else f"`tsmodel recover {target} saved.tsdb` saves what is intact"
-            )
+        else:
+            with reading(target) as session:
+                assert isinstance(session.backend, Caretaker)
+                found = session.backend.verify(done)
+    data = {"file": found.path, "is_whole": found.is_whole, **_attributes(found, "records", "blocks", "runs", "ahead")}
+    show(as_json, {**data, "faults": _faults(found.faults)}, found)
+    if not as_json and found.ahead:
+        note(f"{counted(found.ahead)} have an acquisition time in the future: they were stored with an acq of their own")
+    if not as_json and not found.is_whole:
+        note(f"`tsmodel recover {target} saved.tsdb` saves what is intact" if path is not None else "restore a backup")
     return int(not found.is_whole)
 
 
 def recover_(
-    target: Annotated[str, typer.Argument(metavar="FILE", help="The damaged file; never written.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The file to create; it must not exist.")],
+    target: Annotated[str, argument("FILE", "The damaged file; never written.")],
+    new: Annotated[str, argument("NEW", "The file to create; it must not exist.")],
     as_json: of.Json = False,
 ) -> int:
     """Save every intact block of a damaged file to a new one.
@@ -149,33 +122,21 @@ def recover_(
     Example:
       tsmodel recover damaged.tsdb saved.tsdb
     """
-    from tsmodel.cli.opening import file_of
+    from tsmodel.cli.opening import store_of
     from tsmodel.store.maintenance import recover
 
-    path = file_of(target, "recover")
+    path = store_of(target, "recover", databases=False)
+    assert path is not None
     with progress("reading", "bytes") as done:
         found = recover(path, new, done)
-    if as_json:
-        print_json(
-            {
-                "file": found.path,
-                "records": found.records,
-                "lost": found.lost,
-                "may_have_lost_more": found.may_have_lost_more,
-                "faults": _faults(found.faults),
-            }
-        )
-    else:
-        print(found)
-        if any(fault.where == "journal" for fault in found.faults):
-            note("the journal has the missing records: copy the original with `tsmodel backup` if it still exists")
+    data = {"file": found.path, **_attributes(found, "records", "lost", "may_have_lost_more")}
+    show(as_json, {**data, "faults": _faults(found.faults)}, found)
+    if not as_json and any(fault.where == "journal" for fault in found.faults):
+        note("the journal has the missing records: copy the original with `tsmodel backup` if it still exists")
     return int(bool(found.faults))
 
 
-def compact_(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL.")],
-    as_json: of.Json = False,
-) -> None:
+def compact_(target: of.Store, as_json: of.Json = False) -> None:
     """Make a file, or a store in PostgreSQL, smaller and faster to read, while others read and write it.
 
     A file needs as much free space as its own size.
@@ -183,36 +144,31 @@ def compact_(
     Example:
       tsmodel compact readings.tsdb
     """
-    from tsmodel.cli.opening import file_of, target_of, writing
-    from tsmodel.session.target import Database
+    from tsmodel.cli.opening import store_of, writing
 
-    if not isinstance(target_of(target), Database):
-        file_of(target, "compact")
+    store_of(target, "compact")
     with writing(target, create=False) as session, progress("merging", "bytes") as done:
         found = session.compact(done)
-    if as_json:
-        print_json(
-            {
-                "bytes_before": found.bytes_before,
-                "bytes_after": found.bytes_after,
-                "runs_before": found.runs_before,
-                "runs_after": found.runs_after,
-            }
-        )
-    else:
-        print(f"{size(found.bytes_before)} in {counted(found.runs_before, 'run')} before")
-        print(f"{size(found.bytes_after)} in {counted(found.runs_after, 'run')} now")
+    text = (
+        f"{size(found.bytes_before)} in {counted(found.runs_before, 'run')} before\n"
+        f"{size(found.bytes_after)} in {counted(found.runs_after, 'run')} now"
+    )
+    show(as_json, _attributes(found, "bytes_before", "bytes_after", "runs_before", "runs_after"), text)
+
+
+def _attributes(found: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in names}
 
 
 def _faults(faults: tuple[Fault, ...]) -> list[dict[str, Any]]:
-    return [{"where": fault.where, "what": fault.what, "records": fault.records} for fault in faults]
+    return [_attributes(fault, "where", "what", "records") for fault in faults]
 
 
 def undo_(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL.")],
-    puts: Annotated[list[int] | None, typer.Argument(metavar="PUT...", help="Numbers of puts, from --list.")] = None,
-    as_list: Annotated[bool, typer.Option("--list", help="List the puts: number, time, records, note.")] = False,
-    note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Is kept with the removal.")] = None,
+    target: of.Store,
+    puts: Annotated[list[int] | None, argument("PUT...", "Numbers of puts, from --list.")] = None,
+    as_list: Annotated[bool, option("--list", None, "List the puts: number, time, records, note.")] = False,
+    note: of.Note = None,
     as_json: of.Json = False,
 ) -> None:
     """Remove the records of some puts, all of them or none. Other records stay.
@@ -239,17 +195,14 @@ def undo_(
             if number not in known:
                 raise UsageError(f"{session.name} has no put {number}; `tsmodel undo {session.name} --list` lists the puts")
         count = session.undo([known[number] for number in dict.fromkeys(puts)], note)
-    if as_json:
-        print_json({"removed": count})
-    else:
-        print(f"removed {counted(count)}")
+    show(as_json, {"removed": count}, f"removed {counted(count)}")
 
 
 def prune_(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL.")],
-    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="The model, with its retention.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the records.")] = False,
-    note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Is kept with the removal.")] = None,
+    target: of.Store,
+    model: Annotated[str, option("--model -m", "MODEL", "The model, with its retention.")],
+    dry_run: Annotated[bool, option("--dry-run", None, "Only count the records.")] = False,
+    note: of.Note = None,
     as_json: of.Json = False,
 ) -> None:
     """Remove records that are older than the retention of their model: class Reading(TSModel, retention="400d").
@@ -264,10 +217,8 @@ def prune_(
     kind: Any = model_of(model)
     with reading(target) if dry_run else writing(target, create=False) as session:
         count = session.prune(kind, dry_run, note=note)
-    if as_json:
-        print_json({"would_remove" if dry_run else "removed": count})
-    else:
-        print(f"{'would remove' if dry_run else 'removed'} {counted(count)}")
+    what = "would remove" if dry_run else "removed"
+    show(as_json, {what.replace(" ", "_"): count}, f"{what} {counted(count)}")
 
 
 def _list_puts(target: str, as_json: bool) -> None:
@@ -293,34 +244,15 @@ def _list_puts(target: str, as_json: bool) -> None:
 
 
 def spool_(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The spool.")],
-    drain: Annotated[bool, typer.Option("--drain", help="Send all waiting puts, in order.")] = False,
-    to: Annotated[
-        str | None,
-        typer.Option("--to", metavar="TARGET", help="The URL to send to, with options such as tls=1. Default: as spooled."),
-    ] = None,
-    timeout: Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to try.")] = "1h",
-    aside: Annotated[bool, typer.Option("--set-aside", help="List the puts that were set aside.")] = False,
-    retry: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--retry", metavar="PUT|all", help="Send puts that were set aside. Those in doubt are reconciled first."
-        ),
-    ] = None,
-    resend: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--resend",
-            metavar="PUT|all",
-            help="Send puts that were set aside without reconciling; may store records twice.",
-        ),
-    ] = None,
-    discard: Annotated[
-        list[str] | None, typer.Option("--discard", metavar="PUT|all", help="Delete puts that were set aside.")
-    ] = None,
-    retarget: Annotated[
-        str | None, typer.Option("--retarget", metavar="TARGET", help="Bind the spool to another database.")
-    ] = None,
+    path: Annotated[str, argument("PATH", "The spool.")],
+    drain: Annotated[bool, option("--drain", None, "Send all waiting puts, in order.")] = False,
+    to: Annotated[str | None, option("--to", "TARGET", _TO)] = None,
+    timeout: Annotated[str, option("--timeout", "DURATION", "How long to try.")] = "1h",
+    aside: Annotated[bool, option("--set-aside", None, "List the puts that were set aside.")] = False,
+    retry: Annotated[list[str] | None, option("--retry", "PUT|all", _RETRY)] = None,
+    resend: Annotated[list[str] | None, option("--resend", "PUT|all", _RESEND)] = None,
+    discard: Annotated[list[str] | None, option("--discard", "PUT|all", _DISCARD)] = None,
+    retarget: Annotated[str | None, option("--retarget", "TARGET", "Bind the spool to another database.")] = None,
     as_json: of.Json = False,
 ) -> int:
     """Show the puts in a spool, send them, and settle those set aside. Programs may use the spool meanwhile.
@@ -355,7 +287,8 @@ def spool_(
     if as_json:
         print_json(_as_dict(state))
     elif aside:
-        _list_set_aside(state.set_aside)
+        rows = [[each.number, iso(each.time), each.records, each.reason, each.detail] for each in state.set_aside]
+        Table(["put", "spooled", "records", "reason", "what happened"]).print(rows)
     else:
         _show_spool(state)
     if drain and state.puts:
@@ -418,33 +351,15 @@ def _show_spool(state: SpoolState) -> None:
         print(f"{counted(state.dropped)} dropped because the spool was full")
 
 
-def _list_set_aside(puts: tuple[SetAside, ...]) -> None:
-    rows = [[each.number, iso(each.time), each.records, each.reason, each.detail] for each in puts]
-    Table(["put", "spooled", "records", "reason", "what happened"]).print(rows)
-
-
 def _as_dict(state: SpoolState) -> dict[str, Any]:
     return {
         "path": state.path,
         "target": list(state.target),
-        "records": state.records,
-        "puts": state.puts,
-        "bytes": state.bytes,
-        "in_doubt": state.in_doubt,
+        **_attributes(state, "records", "puts", "bytes", "in_doubt"),
         "oldest": iso(state.oldest),
-        "age": state.age,
-        "size": state.size,
-        "drained": state.drained,
-        "dropped": state.dropped,
+        **_attributes(state, "age", "size", "drained", "dropped"),
         "set_aside": [
-            {
-                "put": each.number,
-                "spooled": iso(each.time),
-                "records": each.records,
-                "bytes": each.bytes,
-                "reason": each.reason,
-                "detail": each.detail,
-            }
+            {"put": each.number, "spooled": iso(each.time), **_attributes(each, "records", "bytes", "reason", "detail")}
             for each in state.set_aside
         ],
     }

@@ -56,11 +56,7 @@ class Record(TSModel):
 
 
 def model_of(name: str | None) -> type[TSModel]:
-    """The model with this name; `Record` for None.
-
-    Raises:
-        UsageError: when there is no such model, the name is ambiguous, or the model cannot be loaded.
-    """
+    """The model with this name; `Record` for None."""
     if name is None:
         return Record
     found = models_of([name])
@@ -71,21 +67,13 @@ def model_of(name: str | None) -> type[TSModel]:
 
 
 def models_of(names: list[str]) -> list[type[TSModel]]:
-    """The model classes for names such as `module:Model`, modules, and files.
-
-    Raises:
-        UsageError: when there is no such model, or it cannot be loaded.
-    """
+    """The model classes for names such as `module:Model`, modules, and files."""
     with _importing():
         return [model for name in names for model in _found(name)]
 
 
 def csv_options(name: str | None) -> dict[str, Any]:
-    """The `load_csv` arguments in a model's file; empty if it has none.
-
-    Raises:
-        UsageError: when the file cannot be loaded, or the arguments are not a dict.
-    """
+    """The `load_csv` arguments in a model's file; empty if it has none."""
     if name is None:
         return {}
     with _importing():

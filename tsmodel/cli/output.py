@@ -18,7 +18,7 @@ from typing import IO, Any, Final, Literal
 
 from tsmodel.cli.failures import UsageError
 
-__all__ = ["Table", "counted", "iso", "note", "print_json", "progress", "size", "written"]
+__all__ = ["Table", "counted", "iso", "note", "print_json", "progress", "show", "size", "written"]
 
 _LOOK: Final = 200
 """Number of rows that set the width of columns."""
@@ -73,6 +73,14 @@ class Table:
 def print_json(data: object) -> None:
     """Prints one JSON document."""
     print(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def show(as_json: bool, data: object, text: object) -> None:
+    """Prints the result of a command: data as JSON, or text for people."""
+    if as_json:
+        print_json(data)
+    else:
+        print(text)
 
 
 def note(text: str) -> None:
@@ -138,11 +146,7 @@ def progress(
 
 @contextmanager
 def written(path: str | None) -> Iterator[Path | None]:
-    """A path to write to; the file then appears at `path` whole or not at all. None for standard output.
-
-    Raises:
-        UsageError: when `path` cannot be a file.
-    """
+    """A path to write to; the file then appears at `path` whole or not at all. None for standard output."""
     if path is None or path == "-":
         yield None
         return

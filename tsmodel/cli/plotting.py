@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import typer
-
-from tsmodel.cli import options as of
+from tsmodel.cli import arguments as of
+from tsmodel.cli.arguments import option
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.output import note, written
 
@@ -16,40 +16,18 @@ __all__ = ["plot_"]
 _SUFFIXES: Final = (".png", ".svg", ".pdf", ".jpg")
 _MOST: Final = 4
 """Number of fields drawn if none is named."""
+_Y: Final = "The field to draw. May be repeated. Default: the first numeric fields."
+_BY: Final = "Draw a line for each value of this field; none for a single line. Default: for each series."
 
 
 def plot_(
     target: of.Target = None,
-    model: of.Model = None,
-    y: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--y", "-y", metavar="FIELD", help="The field to draw. May be repeated. Default: the first numeric fields."
-        ),
-    ] = None,
-    x: Annotated[str, typer.Option("--x", "-x", metavar="FIELD", help="The field along the x axis.")] = "cap",
-    by: Annotated[
-        str | None,
-        typer.Option(
-            "--by",
-            metavar="FIELD",
-            help="Draw a line for each value of this field; none for a single line. Default: for each series.",
-        ),
-    ] = None,
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="The picture: .png, .svg, .pdf or .jpg.")
-    ] = "plot.png",
-    cid: of.Cid = None,
-    mid: of.Mid = None,
-    moid: of.Moid = None,
-    cap: of.Cap = None,
-    acq: of.Acq = None,
-    where: of.Where = None,
-    title: Annotated[
-        str | None, typer.Option("--title", metavar="TEXT", help="Title of the chart. Default: the target.")
-    ] = None,
-    on_error: of.Errors = "raise",
-    tz: of.Zone = "UTC",
+    selection: of.Selection = of.EVERYTHING,
+    y: Annotated[list[str] | None, option("--y -y", "FIELD", _Y)] = None,
+    x: Annotated[str, option("--x -x", "FIELD", "The field along the x axis.")] = "cap",
+    by: Annotated[str | None, option("--by", "FIELD", _BY)] = None,
+    output: Annotated[str, option("--output -o", "FILE", "The picture: .png, .svg, .pdf or .jpg.")] = "plot.png",
+    title: Annotated[str | None, option("--title", "TEXT", "Title of the chart. Default: the target.")] = None,
 ) -> None:
     """Draw fields over time into a picture file. Spikes stay visible however many records there are.
 
@@ -62,16 +40,14 @@ def plot_(
     from tsmodel.frames import library
     from tsmodel.frames.frame import names_of
 
-    if model is None:
+    if selection.model is None:
         raise UsageError("plot needs to know the fields: give --model, which `tsmodel import` saves")
     suffix = Path(output).suffix.lower()
     if suffix not in _SUFFIXES:
         raise UsageError(f"{output} must end in one of {', '.join(_SUFFIXES)}")
     figure = library("matplotlib.figure", "tsmodel plot").Figure(figsize=(12, 5), layout="constrained")
     with reading(target) as session:
-        query = query_of(
-            session, model, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, where=where, on_error=on_error, tz=tz
-        )
+        query = query_of(session, selection)
         known = names_of(query.spec.model)
         drawn = y or _numbers(query.spec.model)
         for name in (x, *drawn, *([] if by in (None, "none") else [by])):
@@ -83,7 +59,7 @@ def plot_(
             [([name], one) for name, one in zip(drawn, axes, strict=True)] if y is None else [(drawn, axes[0])]
         )
         for names, one in charts:
-            query.plot(names, x=x, by=lines, ax=one, tz=zone(tz))
+            query.plot(names, x=x, by=lines, ax=one, tz=zone(selection.tz))
             one.grid(visible=True, alpha=0.3)
             one.label_outer()
         count = sum(len(line.get_xdata()) for one in axes for line in one.get_lines())
@@ -97,18 +73,11 @@ def plot_(
 
 def _numbers(model: Any) -> list[str]:
     """The first numeric fields."""
-    from decimal import Decimal
-
     from tsmodel.model.meta import schema_of
 
-    names: list[str] = []
-    for field in schema_of(model).layout.fields:
-        codec = schema_of(model).columns[field.name].info.codec
-        absent = codec.fault(None) is None
-        kind = getattr(codec, "item", codec).python if absent else codec.python
-        is_time = getattr(getattr(codec, "scalar", None), "kind", "") == "time"
-        if kind in (int, float, Decimal) and not is_time and len(names) < _MOST:
-            names.append(field.name)
+    infos = [column.info for column in schema_of(model).columns.values() if not column.info.is_key]
+    numeric = (info.name for info in infos if info.codec.present.number is not None and info.codec.present.is_amount)
+    names = list(islice(numeric, _MOST))
     if not names:
         raise UsageError(f"{model.__name__} has no numeric field; name the field to draw with -y")
     return names

@@ -39,11 +39,7 @@ _EXAMPLES: Final = "write 2026-11-01..2026-11-02, 2026-11-01T08:00.., 2026-11-01
 
 
 def span(text: str, zone: dt.tzinfo) -> Span:
-    """The time range for a text: `A..B`, `A..`, `..B`; a day, month or year, `today`, `yesterday`; or `-15m`, from then on.
-
-    Raises:
-        UsageError: when the text is not a time range.
-    """
+    """The time range for a text: `A..B`, `A..`, `..B`; a day, month or year, `today`, `yesterday`; or `-15m`, from then."""
     low, dots, high = text.strip().partition("..")
     if dots:
         if not low and not high:
@@ -63,11 +59,7 @@ def span(text: str, zone: dt.tzinfo) -> Span:
 
 
 def point(text: str, zone: dt.tzinfo) -> int:
-    """The time for a text, ns since 2001: ISO 8601, the start of a day, month or year, `now`, `-15m` (ago), or ns.
-
-    Raises:
-        UsageError: when the text is not a time.
-    """
+    """The time for a text, ns since 2001: ISO 8601, the start of a day, month or year, `now`, `-15m` (ago), or ns."""
     if text == "now":
         return now_ns()
     if _AGO.fullmatch(text):
@@ -88,11 +80,7 @@ def point(text: str, zone: dt.tzinfo) -> int:
 
 
 def ids(text: str, name: str) -> Ids:
-    """Values of a key component: `4711`, `4711,4712`, `1..10`, and these with commas between them.
-
-    Raises:
-        UsageError: when a part is not a value or a range.
-    """
+    """Values of a key component: `4711`, `4711,4712`, `1..10`, and these with commas between them."""
     values: list[int] = []
     ranges: list[tuple[int, int]] = []
     limits = LIMITS[name]

@@ -8,19 +8,23 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-import typer
-
-from tsmodel.cli import options as of
+from tsmodel.cli import arguments as of
+from tsmodel.cli.arguments import option
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.output import Table, counted, iso, note, print_json, progress, size, written
 
 if TYPE_CHECKING:
-    from tsmodel.query import Query
+    from tsmodel.query.sinks import Series
+    from tsmodel.session import Session
     from tsmodel.store.maintenance import Info
+    from tsmodel.wire.chunk import Chunk
 
 __all__ = ["follow_", "get_", "info_", "series_"]
 
 _AT_ONCE: Final = 4096
+_FORMAT: Final = "Output format. Default: from the suffix of the output file, or else a table."
+_SINCE: Final = "Start with records acquired at this time: a time, -15m, or `beginning`. Default: now."
+_CHECKPOINT: Final = "File that keeps the position; the next run resumes there."
 
 
 def info_(
@@ -34,57 +38,35 @@ def info_(
     Example:
       tsmodel info readings.tsdb
     """
-    from tsmodel.cli.opening import reading, target_of
-    from tsmodel.session.target import Database, StoreFile
+    from tsmodel.cli.opening import reading
     from tsmodel.store.capabilities import Caretaker
-    from tsmodel.store.maintenance import info
 
-    parsed = target_of(target)
-    if isinstance(parsed, StoreFile) and parsed.path is not None:
-        with reading(target):
-            pass  # says what is wrong with it in terms of the command line
-        found = _of_file(info(parsed.path))
-    elif isinstance(parsed, Database):
-        with reading(target) as session:
-            assert isinstance(session.backend, Caretaker)
-            found = _of_file(session.backend.info())
-    else:
-        found = _of_server(target)
+    with reading(target) as session:
+        backend = session.backend if session.name != "memory:" else None
+        found = _of_store(backend.info()) if isinstance(backend, Caretaker) else _of_server(session)
     if as_json:
         print_json(found)
         return
+    cids = found.pop("cids")
     for name, value in found.items():
-        if name != "cids":
-            print(f"{name.replace('_', ' '):<17} {_shown(name, value)}")
-    if found["cids"]:
+        print(f"{name.replace('_', ' '):<17} {_shown(name, value)}")
+    if cids:
         print()
-        rows = ([cid, *each.values()] for cid, each in found["cids"].items())
-        Table(["cid", *(name.replace("_", " ") for name in next(iter(found["cids"].values())))]).print(rows)
+        header = [name.replace("_", " ") for name in next(iter(cids.values()))]
+        Table(["cid", *header]).print([cid, *each.values()] for cid, each in cids.items())
 
 
-def series_(
-    target: of.Target = None,
-    cid: of.Cid = None,
-    mid: of.Mid = None,
-    moid: of.Moid = None,
-    cap: of.Cap = None,
-    acq: of.Acq = None,
-    where: of.Where = None,
-    model: of.Model = None,
-    on_error: of.Errors = "raise",
-    tz: of.Zone = "UTC",
-    as_json: of.Json = False,
-) -> None:
+def series_(target: of.Target = None, selection: of.Selection = of.EVERYTHING, as_json: of.Json = False) -> None:
     """List the series (client, meter, meter object) with their number of records and first and last time.
 
     Example:
       tsmodel series readings.tsdb --cid 1 --cap 2026-11-01..2026-12-01
     """
-    from tsmodel.cli.opening import reading
+    from tsmodel.cli.opening import query_of, reading
     from tsmodel.cli.rows import skipped_of
 
     with reading(target) as session:
-        query = _asked(session, model, cid, mid, moid, cap, acq, where, on_error, tz)
+        query = query_of(session, selection)
         found = query.series()
         skipped_of(query)
     rows = [
@@ -100,50 +82,32 @@ def series_(
     ]
     if as_json:
         print_json(rows)
-        return
-    Table(["cid", "mid", "moid", "records", "first", "last"]).print([*each.values()] for each in rows)
+    else:
+        Table(["cid", "mid", "moid", "records", "first", "last"]).print([*each.values()] for each in rows)
 
 
 def get_(
     target: of.Target = None,
-    model: of.Model = None,
-    cid: of.Cid = None,
-    mid: of.Mid = None,
-    moid: of.Moid = None,
-    cap: of.Cap = None,
-    acq: of.Acq = None,
-    where: of.Where = None,
-    columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="Print only these columns.")] = None,
-    order_by: Annotated[
-        str | None, typer.Option("--order-by", metavar="A,-B", help="Sort by these columns; prefix - for descending.")
-    ] = None,
-    latest: Annotated[bool, typer.Option("--latest", help="Only the newest version of each record.")] = False,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Maximum number of records.")] = None,
-    form: Annotated[
-        of.Format | None,
-        typer.Option(
-            "--format",
-            "-f",
-            metavar="table|csv|jsonl|parquet|arrow",
-            help="Output format. Default: from the suffix of the output file, or else a table.",
-        ),
-    ] = None,
-    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = None,
-    on_error: of.Errors = "raise",
-    tz: of.Zone = "UTC",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    selection: of.Selection = of.EVERYTHING,
+    columns: Annotated[str | None, option("--columns", "A,B", "Print only these columns.")] = None,
+    order_by: Annotated[str | None, option("--order-by", "A,-B", "Sort by these columns; prefix - for descending.")] = None,
+    latest: Annotated[bool, option("--latest", None, "Only the newest version of each record.")] = False,
+    limit: Annotated[int | None, option("--limit -n", "N", "Maximum number of records.", min=0)] = None,
+    form: Annotated[of.Format | None, option("--format -f", "table|csv|jsonl|parquet|arrow", _FORMAT)] = None,
+    output: of.Output = None,
+    as_json: of.JsonLines = False,
 ) -> int:
     """Print records, or save them to a file. Without --order-by they come in no particular order.
 
     Example:
       tsmodel get readings.tsdb --cap today --where 'volts > 240' -m meters:Reading
     """
-    from tsmodel.cli.opening import reading
+    from tsmodel.cli.opening import query_of, reading
     from tsmodel.cli.rows import columns_of, format_of, opened, order_of, printer, skipped_of, to_arrow
 
     chosen = format_of(form, output, as_json)
     with reading(target) as session:
-        query = _asked(session, model, cid, mid, moid, cap, acq, where, on_error, tz)
+        query = query_of(session, selection)
         if latest:
             query = query.latest()
         if order_by is not None:
@@ -172,35 +136,13 @@ def get_(
 
 def follow_(
     target: of.Target = None,
-    model: of.Model = None,
-    cid: of.Cid = None,
-    mid: of.Mid = None,
-    moid: of.Moid = None,
-    cap: of.Cap = None,
-    where: of.Where = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--since",
-            metavar="TIME",
-            help="Start with records acquired at this time: a time, -15m, or `beginning`. Default: now.",
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option("--checkpoint", metavar="FILE", help="File that keeps the position; the next run resumes there."),
-    ] = None,
-    poll: Annotated[str, typer.Option("--poll", metavar="DURATION", help="How often to ask for new records.")] = "1s",
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait for new records, or end when there are none.")
-    ] = True,
-    form: Annotated[
-        Literal["table", "csv", "jsonl"],
-        typer.Option("--format", "-f", metavar="table|csv|jsonl", help="Output format."),
-    ] = "table",
-    on_error: of.Errors = "raise",
-    tz: of.Zone = "UTC",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    selection: Annotated[of.Selection, of.Without(("acq",))] = of.EVERYTHING,
+    since: Annotated[str | None, option("--since", "TIME", _SINCE)] = None,
+    checkpoint: Annotated[str | None, option("--checkpoint", "FILE", _CHECKPOINT)] = None,
+    poll: Annotated[str, option("--poll", "DURATION", "How often to ask for new records.")] = "1s",
+    wait: Annotated[bool, option("--wait/--no-wait", None, "Wait for new records, or end when there are none.")] = True,
+    form: Annotated[Literal["table", "csv", "jsonl"], option("--format -f", "table|csv|jsonl", "Output format.")] = "table",
+    as_json: of.JsonLines = False,
 ) -> None:
     """Print each new record as it arrives, like `tail -f`, until Ctrl-C.
 
@@ -210,15 +152,15 @@ def follow_(
     Example:
       tsmodel follow tstorage://host:2025 --model meters:Reading --mid 4711 --json
     """
-    from tsmodel.cli.opening import reading, zone
+    from tsmodel.cli.opening import query_of, reading, zone
     from tsmodel.cli.ranges import point
     from tsmodel.cli.rows import columns_of, printer, skipped_of
 
     with reading(target) as session:
-        query = _asked(session, model, cid, mid, moid, cap, None, where, on_error, tz)
+        query = query_of(session, selection)
         start: int | None = None
         if since is not None and since != "beginning":
-            start = point(since, zone(tz))
+            start = point(since, zone(selection.tz))
         elif since is None and checkpoint is None:
             start = query.last_acq()
         names = columns_of(query, None)
@@ -277,30 +219,10 @@ def _held_interrupts() -> Iterator[_Interrupts]:
         signal.signal(signal.SIGINT, before)
 
 
-def _asked(
-    session: Any,
-    model: str | None,
-    cid: list[str] | None,
-    mid: list[str] | None,
-    moid: list[str] | None,
-    cap: str | None,
-    acq: str | None,
-    where: list[str] | None,
-    on_error: str,
-    tz: str,
-) -> Query[Any]:
-    from tsmodel.cli.opening import query_of
-
-    return query_of(session, model, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, where=where, on_error=on_error, tz=tz)
-
-
-def _of_file(found: Info) -> dict[str, Any]:
+def _of_store(found: Info) -> dict[str, Any]:
     return {
         "target": found.path,
-        "records": found.records,
-        "series": found.series,
-        "first_cap": iso(found.cap[0]) if found.cap else None,
-        "last_cap": iso(found.cap[1]) if found.cap else None,
+        **_counts(found.records, found.series, *(found.cap or (None, None))),
         "last_acq": iso(found.acq[1]) if found.acq else None,
         "file_bytes": found.file_bytes,
         "free_bytes": found.free_bytes,
@@ -308,51 +230,51 @@ def _of_file(found: Info) -> dict[str, Any]:
         "runs": found.runs,
         "blocks": found.blocks,
         "cids": {
-            cid: {
-                "records": each.records,
-                "series": each.series,
-                "first_cap": iso(each.cap[0]),
-                "last_cap": iso(each.cap[1]),
-                "bytes": each.stored,
-            }
-            for cid, each in found.cids.items()
+            cid: {**_counts(each.records, each.series, *each.cap), "bytes": each.stored} for cid, each in found.cids.items()
         },
     }
 
 
-def _of_server(target: str | None) -> dict[str, Any]:
+def _of_server(session: Session) -> dict[str, Any]:
+    """Reads all records."""
     from tsmodel.cli.models import Record
-    from tsmodel.cli.opening import Told, reading
-    from tsmodel.session import Session
+    from tsmodel.query.executor import Executor
+    from tsmodel.query.sinks import SeriesFound
     from tsmodel.timestamps import now_ns
 
-    with reading(target) as session, progress("reading all records") as done:
-        name = session.name
-        backend: Any = Told(session.backend, done)
-        with Session(backend, name=name) as told:
-            query = told.query(Record)
-            last, now = query.last_acq(), now_ns()
-            found = query.series()
-    cids: dict[int, dict[str, Any]] = {}
+    class Told(SeriesFound):
+        count = 0
+
+        def feed(self, chunk: Chunk) -> bool:
+            self.count += len(chunk)
+            done(self.count, None)
+            return super().feed(chunk)
+
+    query = session.query(Record)
+    last, now = query.last_acq(), now_ns()
+    executor = Executor(query.spec, session)
+    with progress("reading all records") as done:
+        found: list[Series] = executor.run(executor.running(Told))
+    cids: dict[int, list[Series]] = {}
     for each in found:
-        of_cid = cids.setdefault(each.cid, {"records": 0, "series": 0, "first_cap": each.cap_min, "last_cap": each.cap_max})
-        of_cid["records"] += each.count
-        of_cid["series"] += 1
-        of_cid["first_cap"] = min(of_cid["first_cap"], each.cap_min)
-        of_cid["last_cap"] = max(of_cid["last_cap"], each.cap_max)
+        cids.setdefault(each.cid, []).append(each)
     return {
-        "target": name,
-        "records": sum(each.count for each in found),
-        "series": len(found),
-        "first_cap": iso(min((each.cap_min for each in found), default=None)),
-        "last_cap": iso(max((each.cap_max for each in found), default=None)),
+        "target": session.name,
+        **_summed(found),
         "last_full_commit": iso(last) if last > 0 else None,
         "behind_seconds": round((now - last) / 10**9, 3) if last > 0 else None,
-        "cids": {
-            cid: {**each, "first_cap": iso(each["first_cap"]), "last_cap": iso(each["last_cap"])}
-            for cid, each in cids.items()
-        },
+        "cids": {cid: _summed(series) for cid, series in cids.items()},
     }
+
+
+def _summed(series: list[Series]) -> dict[str, Any]:
+    first = min((each.cap_min for each in series), default=None)
+    last = max((each.cap_max for each in series), default=None)
+    return _counts(sum(each.count for each in series), len(series), first, last)
+
+
+def _counts(records: int, series: int, first: int | None, last: int | None) -> dict[str, Any]:
+    return {"records": records, "series": series, "first_cap": iso(first), "last_cap": iso(last)}
 
 
 def _shown(name: str, value: object) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import sys
@@ -11,14 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
+from tsmodel.cli.arguments import Format
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.options import Format
 from tsmodel.cli.output import Table, counted, note
 from tsmodel.errors import QueryError
 from tsmodel.frames import library
 from tsmodel.frames.frame import names_of
-from tsmodel.interop.files import csv_reader
+from tsmodel.interop.csv_writing import write_csv
+from tsmodel.interop.json_lines import write_jsonl
+from tsmodel.interop.structures import structure_of
 from tsmodel.query import Query
+from tsmodel.types.text_facet import Spelling
 
 __all__ = ["columns_of", "format_of", "opened", "order_of", "printer", "skipped_of", "to_arrow"]
 
@@ -53,90 +54,50 @@ def format_of(form: Format | None, output: str | None, as_json: bool) -> Format:
 def columns_of(query: Query[Any], text: str | None) -> list[str]:
     """The columns to print."""
     known = names_of(query.spec.model)
-    if text is None:
-        return known
-    names = [each.strip() for each in text.split(",") if each.strip()]
-    _check_known(names, known, "--columns")
-    return names
+    return known if text is None else _checked(_parts(text), known, "--columns")
 
 
 def order_of(query: Query[Any], text: str) -> list[Any]:
-    known = names_of(query.spec.model)
-    parts = [each.strip() for each in text.split(",") if each.strip()]
-    _check_known([part.lstrip("-") for part in parts], known, "--order-by")
-    columns = [getattr(query.spec.model, part.lstrip("-")) for part in parts]
-    if not columns:
-        raise UsageError(f"--order-by takes names of columns: {', '.join(known)}")
+    """The columns to sort by; `-` before a name is for descending order."""
+    parts = _parts(text)
+    names = _checked([part.lstrip("-") for part in parts], names_of(query.spec.model), "--order-by")
+    columns = [getattr(query.spec.model, name) for name in names]
     return [column.desc() if part.startswith("-") else column for part, column in zip(parts, columns, strict=True)]
 
 
-def _check_known(names: list[str], known: list[str], option: str) -> None:
+def _parts(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def _checked(names: list[str], known: list[str], option: str) -> list[str]:
+    if not names:
+        raise UsageError(f"{option} takes names of columns: {', '.join(known)}")
     for name in names:
         if name not in known:
             raise UsageError(f"{option}: {name} is not a column; there are {', '.join(known)}")
     if len(set(names)) < len(names):
         raise UsageError(f"{option} names a column twice")
+    return names
 
 
 def printer(model: Any, names: list[str], form: Format, file: IO[str]) -> Callable[[Iterable[Any]], int]:
     """A function that writes rows as text and returns their number; call it again for more rows."""
     if form == "table":
         table = Table(names, file)
-        return lambda rows: table.print(_rows_of(rows, names))
-    is_whole = names_of(model) == names
+        return lambda rows: table.print(_cells(rows, names))
+    structure = structure_of(model, Spelling(shortest=True)).narrowed(names)
     if form == "jsonl":
-        return lambda rows: int(model.dump_jsonl(rows, file)) if is_whole else _narrowed_json(rows, names, file)
-    header, places = _csv_columns(model, names)
-    csv.writer(file, _Lines).writerow([header[at] for at in places])
-    target = file if is_whole else _Narrowing(csv.writer(file, _Lines), places)
-    return lambda rows: int(model.dump_csv(rows, target, header=False, dialect=_Lines))
+        return lambda rows: write_jsonl(structure, rows, file)
+    lines = {"lineterminator": "\n"}
+    write_csv(structure, [], file, lines)
+    return lambda rows: write_csv(structure, rows, file, lines, header=False)
 
 
-def _rows_of(rows: Iterable[Any], names: list[str]) -> Iterator[list[object]]:
+def _cells(rows: Iterable[Any], names: list[str]) -> Iterator[list[object]]:
     for row in rows:
         data = json.loads(row.to_json())
-        yield [_flat(data[name]) for name in names]
-
-
-def _flat(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
-
-
-def _narrowed_json(rows: Iterable[Any], names: list[str], file: IO[str]) -> int:
-    count = 0
-    for row in rows:
-        data = json.loads(row.to_json())
-        file.write(json.dumps({name: data[name] for name in names}, ensure_ascii=False, separators=(",", ":")) + "\n")
-        count += 1
-    return count
-
-
-class _Lines(csv.excel):
-    """CSV with this machine's line ends."""
-
-    lineterminator = "\n"
-
-
-def _csv_columns(model: Any, names: list[str]) -> tuple[list[str], list[int]]:
-    """The model's CSV columns, and the positions of the selected ones; a structure selects all of its columns."""
-    whole = io.StringIO(newline="")
-    model.dump_csv([], whole)
-    header = next(csv.reader([whole.getvalue()]))
-    return header, [at for name in names for at, column in enumerate(header) if column.partition(".")[0] == name]
-
-
-class _Narrowing:
-    """A file that keeps only the selected cells of each CSV line."""
-
-    def __init__(self, writer: Any, places: list[int]) -> None:
-        self._writer = writer
-        self._places = places
-
-    def write(self, text: str) -> int:
-        """Takes whole lines."""
-        for line in csv_reader(io.StringIO(text, newline="")):
-            self._writer.writerow([line[at] for at in self._places])
-        return len(text)
+        cells = [data[name] for name in names]
+        yield [json.dumps(each, ensure_ascii=False) if isinstance(each, (dict, list)) else each for each in cells]
 
 
 def to_arrow(query: Query[Any], names: list[str], path: Any) -> int:

@@ -8,9 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
-import typer
-
-from tsmodel.cli import options as of
+from tsmodel.cli import arguments as of
+from tsmodel.cli.arguments import argument, option
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.output import Table, counted, note, written
 from tsmodel.errors import MissingLibraryError
@@ -18,29 +17,19 @@ from tsmodel.errors import MissingLibraryError
 __all__ = ["sql_"]
 
 _ROWS: Final = 10_000
+_MODEL: Final = "The model; its class name is the table's name. Default: a table Record."
 
 
 def sql_(
-    statement: Annotated[str, typer.Argument(metavar="SELECT", help="The query, in DuckDB's SQL.")],
+    statement: Annotated[str, argument("SELECT", "The query, in DuckDB's SQL.")],
     target: of.Target = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model", "-m", metavar="MODEL", help="The model; its class name is the table's name. Default: a table Record."
-        ),
-    ] = None,
-    cid: of.Cid = None,
-    mid: of.Mid = None,
-    moid: of.Moid = None,
-    cap: of.Cap = None,
-    acq: of.Acq = None,
+    model: Annotated[list[str] | None, option("--model -m", "MODEL", _MODEL)] = None,
+    selection: Annotated[of.Selection, of.Without(("model", "where"))] = of.EVERYTHING,
     form: Annotated[
-        Literal["table", "csv", "jsonl", "parquet"], typer.Option("--format", "-f", metavar="table|csv|jsonl|parquet")
+        Literal["table", "csv", "jsonl", "parquet"], option("--format -f", "table|csv|jsonl|parquet", "Output format.")
     ] = "table",
-    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = None,
-    on_error: of.Errors = "raise",
-    tz: of.Zone = "UTC",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    output: of.Output = None,
+    as_json: of.JsonLines = False,
 ) -> None:
     """Run SQL over records. DuckDB reads all records that --cid, --mid, --moid, --cap and --acq select.
 
@@ -69,8 +58,7 @@ def sql_(
     with reading(target) as session, duckdb.connect() as connection:
         for name, table in names:
             single = name if name is None or ":" in name or name.endswith(".toml") else f"{name}:{table}"
-            query = query_of(session, single, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, on_error=on_error, tz=tz)
-            connection.register(table, query)
+            connection.register(table, query_of(session, selection._replace(model=single)))
         try:
             relation = connection.sql(statement)
             if relation is None:

@@ -8,29 +8,26 @@ Rules kept here:
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, ValuesView
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final
 
 import attrs
 from typing_extensions import Self
 
-from tsmodel.cli import options as of
-from tsmodel.cli.failures import UsageError, in_words
+from tsmodel.cli.arguments import Input, delimiter_of, fields_of
+from tsmodel.cli.failures import UsageError, checked_encoding, in_words
 from tsmodel.cli.output import counted, note, progress
 from tsmodel.errors import ConversionError, TSModelError
 from tsmodel.interop.files import csv_reader
 from tsmodel.session import Session
 
 __all__ = ["Stored", "check_some_fit", "store", "with_csv_options"]
-
-Source = Literal["csv", "jsonl", "parquet"]
 
 _MOST_SHOWN: Final = 5
 _AT_ONCE: Final = 10_000
@@ -63,14 +60,9 @@ class Stored:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "stored": self.count,
-            "stored_before": self.there,
-            **({"spooled": self.spooled} if self.spooled else {}),
-            "rejected": self.rejected,
-            "rejected_lines": self.kept_in,
-            "reasons": self.reasons,
-        }
+        made: dict[str, Any] = {"stored": self.count, "stored_before": self.there, "rejected": self.rejected}
+        made |= {"rejected_lines": self.kept_in, "reasons": self.reasons}
+        return {**made, "spooled": self.spooled} if self.spooled else made
 
     def text(self, target: str) -> str:
         """For people."""
@@ -92,17 +84,12 @@ def with_csv_options(
     """The arguments of `load_csv` from the model's file, overridden by those of the command line."""
     options = {**saved, **{name: value for name, value in given.items() if value is not None}}
     if given.get("delimiter") is not None:
-        options["delimiter"] = of.between_cells(given["delimiter"])
+        options["delimiter"] = delimiter_of(given["delimiter"])
     elif options.get("delimiter") in ("\\t", "tab"):
         options["delimiter"] = "\t"
-    try:
-        codecs.lookup(options.get("encoding") or "utf-8")
-    except LookupError:
-        raise UsageError(
-            f"there is no encoding {options['encoding']!r}; use utf-8, cp1252 or utf-16, for example"
-        ) from None
+    checked_encoding(options.get("encoding"))
     if columns:
-        options["columns"] = {**options.get("columns", {}), **of.mapping(list(columns))}
+        options["columns"] = {**options.get("columns", {}), **fields_of(list(columns))}
     return options
 
 
@@ -110,7 +97,7 @@ def store(
     session: Session,
     model: Any,
     path: Path | None,
-    form: Source,
+    form: Input,
     options: Mapping[str, Any],
     *,
     keep_acq: bool = False,
@@ -161,9 +148,6 @@ def check_some_fit(model: Any, path: Path, options: Mapping[str, Any]) -> None:
         model: the model of the records.
         path: the file.
         options: arguments of `load_csv`.
-
-    Raises:
-        UsageError: when no line is a record; the message has the fault of the first line.
     """
     first: ConversionError | None = None
     count = 0
@@ -181,7 +165,7 @@ def check_some_fit(model: Any, path: Path, options: Mapping[str, Any]) -> None:
 
 
 def _loaded(
-    model: Any, file: IO[bytes], form: Source, options: Mapping[str, Any], take: Callable[[ConversionError], object]
+    model: Any, file: IO[bytes], form: Input, options: Mapping[str, Any], take: Callable[[ConversionError], object]
 ) -> Iterator[Any]:
     try:
         if form == "jsonl":
@@ -209,7 +193,7 @@ class _Rejects:
         options: the options it is read with.
     """
 
-    def __init__(self, path: Path | None, form: Source, options: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | None, form: Input, options: Mapping[str, Any]) -> None:
         self.count = 0
         self.path: str | None = None
         self.reasons: str | None = None
@@ -236,10 +220,8 @@ class _Rejects:
             self._begin(error.record)
         lines, reasons = self._files
         self.count += 1
-        record = error.record
-        if isinstance(record, Mapping):
-            csv.writer(lines, delimiter=self._delimiter).writerow(record.values())
-        elif isinstance(record, (list, tuple)):
+        record = error.record.values() if isinstance(error.record, Mapping) else error.record
+        if isinstance(record, (list, tuple, ValuesView)):
             csv.writer(lines, delimiter=self._delimiter).writerow(record)
         elif record is not None:
             lines.write(f"{record.decode(errors='replace') if isinstance(record, bytes) else record}".rstrip("\r\n") + "\n")
@@ -251,8 +233,9 @@ class _Rejects:
     def _begin(self, record: object) -> None:
         stem = self._source.stem if self._source is not None else "stdin"
         suffix = ".jsonl" if self._form == "jsonl" else ".csv"
-        number = next(n for n in range(1, 10**6) if not _taken(stem, n, suffix))
-        self.path, self.reasons = _names(stem, number, suffix)
+        ends = ("" if number == 1 else f"-{number}" for number in range(1, 10**6))
+        names = ((f"{stem}.rejected{end}{suffix}", f"{stem}.rejected{end}.txt") for end in ends)
+        self.path, self.reasons = next(pair for pair in names if not any(Path(name).exists() for name in pair))
         self._files = [
             Path(self.path).open("x", encoding=self._encoding, newline=""),  # noqa: SIM115 - closed by __exit__
             Path(self.reasons).open("x", encoding="utf-8"),  # noqa: SIM115
@@ -274,15 +257,6 @@ class _Rejects:
             header: list[str] = next((row for row in csv_reader(file, delimiter=self._delimiter) if row), [])
             csv.writer(rows, delimiter=self._delimiter).writerow(header)
             return (skipped + rows.getvalue()).removeprefix("\ufeff")
-
-
-def _names(stem: str, number: int, suffix: str) -> tuple[str, str]:
-    end = "" if number == 1 else f"-{number}"
-    return f"{stem}.rejected{end}{suffix}", f"{stem}.rejected{end}.txt"
-
-
-def _taken(stem: str, number: int, suffix: str) -> bool:
-    return any(Path(name).exists() for name in _names(stem, number, suffix))
 
 
 def _tell_how_far(stored: int, target: str) -> None:

@@ -12,11 +12,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import typer
 from typer.core import TyperGroup
 
+from tsmodel.cli.arguments import Selection
 from tsmodel.cli.commands import COMMANDS, COMPLETE
 from tsmodel.cli.failures import Ended, closed_pipe
 
@@ -26,11 +27,7 @@ _SETTINGS: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_
 
 
 def run(arguments: list[str]) -> int:
-    """Runs a command; returns its exit status.
-
-    Raises:
-        Whatever the command raises; a usage error of typer when the arguments are not its own.
-    """
+    """Runs a command; returns its exit status."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"tsmodel: {message}", file=sys.stderr)
         return _ended(arguments)
@@ -93,12 +90,30 @@ class _Lazy(TyperGroup):
 
 
 def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Hides interrupts and closed output from typer, whose versions handle them differently."""
+    """The function as typer can take it: with the options of a `Selection` as parameters of their own.
+
+    Hides interrupts and closed output from typer, whose versions handle them differently.
+    """
+    parameters: dict[str, Any] = {}
+    groups: dict[str, list[str]] = {}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        kind, marks = parameter.annotation, getattr(parameter.annotation, "__metadata__", ())
+        if getattr(kind, "__origin__", kind) is not Selection:
+            parameters[parameter.name] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            continue
+        left_out = [name for mark in marks for name in mark.names]
+        groups[parameter.name] = [name for name in Selection._fields if name not in left_out]
+        kinds = get_type_hints(Selection, include_extras=True)
+        for name in groups[parameter.name]:
+            default = Selection._field_defaults[name]
+            parameters[name] = inspect.Parameter(name, parameter.KEYWORD_ONLY, default=default, annotation=kinds[name])
 
     @functools.wraps(function)
-    def guarded(*args: Any, **options: Any) -> Any:
+    def guarded(**options: Any) -> Any:
+        for group, names in groups.items():
+            options[group] = Selection(**{name: options.pop(name) for name in names})
         try:
-            return function(*args, **options)
+            return function(**options)
         except KeyboardInterrupt:
             raise Ended(130) from None
         except BrokenPipeError as error:
@@ -106,6 +121,9 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise Ended(141) from None
             raise
 
+    made: Any = guarded
+    made.__signature__ = inspect.Signature(list(parameters.values()))
+    made.__annotations__ = {name: each.annotation for name, each in parameters.items()}
     return guarded
 
 

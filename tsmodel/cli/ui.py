@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import Annotated, Any, Final
 
-import typer
-
-from tsmodel.cli import options as of
+from tsmodel.cli import arguments as of
+from tsmodel.cli.arguments import option
 from tsmodel.cli.failures import UsageError
 from tsmodel.errors import MissingLibraryError
 
@@ -15,53 +14,25 @@ __all__ = ["ui_"]
 
 _NEEDED: Final = ("starlette", "uvicorn")
 DEFAULT_PORT: Final = 8025
+_MODEL: Final = "module:Class, a Python file, or a TOML schema; may be repeated. Without one, payloads are shown in hex."
+_GUARD: Final = "Secret that clients must send. If --host is not local, one is generated and printed by default."
+_ALLOW_HOST: Final = "A host name that browsers may use for the page. May be repeated."
 
 
 def ui_(
     target: of.Target = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="module:Class, a Python file, or a TOML schema; may be repeated. Without one, payloads are shown in hex.",
-            show_default=False,
-        ),
-    ] = None,
-    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for a free one.")
-    ] = DEFAULT_PORT,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",
-            metavar="TEXT",
-            envvar="TSMODEL_TOKEN",
-            help="Secret that clients must send. If --host is not local, one is generated and printed by default.",
-            show_default=False,
-        ),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-host", metavar="NAME", help="A host name that browsers may use for the page. May be repeated."
-        ),
-    ] = None,
-    tls_cert: Annotated[
-        str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM): serve HTTPS.")
-    ] = None,
-    tls_key: Annotated[
-        str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key (PEM). Default: in the same file.")
-    ] = None,
-    max_records: Annotated[
-        int, typer.Option("--max-records", metavar="N", min=1, help="Maximum records read by one request.")
-    ] = 50_000_000,
+    model: Annotated[list[str] | None, option("--model -m", "MODEL", _MODEL, show_default=False)] = None,
+    host: Annotated[str, option("--host", "ADDRESS", "Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, option("--port", "N", "Port; 0 for a free one.", min=0, max=65535)] = DEFAULT_PORT,
+    token: Annotated[str | None, option("--token", "TEXT", _GUARD, envvar="TSMODEL_TOKEN", show_default=False)] = None,
+    allow_host: Annotated[list[str] | None, option("--allow-host", "NAME", _ALLOW_HOST)] = None,
+    tls_cert: Annotated[str | None, option("--tls-cert", "FILE", "Certificate chain (PEM): serve HTTPS.")] = None,
+    tls_key: Annotated[str | None, option("--tls-key", "FILE", "Its private key (PEM). Default: in the same file.")] = None,
+    max_records: Annotated[int, option("--max-records", "N", "Maximum records read by one request.", min=1)] = 50_000_000,
     max_seconds: Annotated[
-        float, typer.Option("--max-seconds", metavar="N", min=0.1, help="Maximum duration of one request in seconds.")
+        float, option("--max-seconds", "N", "Maximum duration of one request in seconds.", min=0.1)
     ] = 60.0,
-    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    open_browser: Annotated[bool, option("--open", None, "Open the page in a browser.")] = False,
 ) -> None:
     """Show a file or a server in a browser (series, charts, statistics, records), and serve it over HTTP.
 
@@ -80,14 +51,15 @@ def ui_(
     from tsmodel.cli.models import models_of
     from tsmodel.cli.opening import reading
     from tsmodel.cli.output import note
-    from tsmodel.web.application import address_of, application, check_certificate, listening, needs_token, serve
-    from tsmodel.web.guard import new_token
+    from tsmodel.io.connections import server_context
+    from tsmodel.web.application import address_of, application, listening, serve
+    from tsmodel.web.guard import is_loopback, new_token
     from tsmodel.web.source import Limits, Source
 
     if tls_cert is not None:
-        check_certificate(tls_cert, tls_key)
+        server_context(tls_cert, tls_key, None)  # raises if they cannot be loaded
     models = models_of(model or [])
-    if token is None and needs_token(host):
+    if token is None and not is_loopback(host):
         token = new_token()
     session = reading(target)
     try:
@@ -98,7 +70,7 @@ def ui_(
             address = address_of(listener, host, is_secure=tls_cert is not None)
             url = address if token is None else f"{address}#token={token}"
             print(f"{source.name} at {url}", flush=True)
-            if token is not None and tls_cert is None and needs_token(host):
+            if token is not None and tls_cert is None and not is_loopback(host):
                 note("the token and the data are not encrypted on the network: give --tls-cert, or use ssh -L")
             if open_browser:
                 import webbrowser

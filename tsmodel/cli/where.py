@@ -57,9 +57,6 @@ def condition(text: str, model: Any, zone: dt.tzinfo) -> Expression:
         text: comparisons (`< <= > >= == !=`, `in [...]`), combined by `and`, `or`, `not` and parentheses.
         model: the model with the columns.
         zone: time zone of times without an offset.
-
-    Raises:
-        UsageError: when the text is not a condition.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
@@ -84,11 +81,9 @@ class _Reader:
 
     def read(self, node: ast.expr) -> Expression:
         if isinstance(node, ast.BoolOp):
-            parts = map(self.read, node.values)
-            return reduce(and_ if isinstance(node.op, ast.And) else or_, parts)
+            return reduce(and_ if isinstance(node.op, ast.And) else or_, map(self.read, node.values))
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
-            sides = (self.read(node.left), self.read(node.right))
-            return sides[0] & sides[1] if isinstance(node.op, ast.BitAnd) else sides[0] | sides[1]
+            return reduce(and_ if isinstance(node.op, ast.BitAnd) else or_, map(self.read, (node.left, node.right)))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.Invert)):
             return ~self.read(node.operand)
         if isinstance(node, ast.Compare):
@@ -130,10 +125,7 @@ class _Reader:
 
     def _column(self, node: ast.expr) -> Any:
         """The column with this name; None if there is none."""
-        if isinstance(node, ast.Name):
-            columns = schema_of(self._model).columns
-            return columns.get(node.id)
-        return None
+        return schema_of(self._model).columns.get(node.id) if isinstance(node, ast.Name) else None
 
     def _constant(self, column: Any, node: ast.expr) -> Any:
         value = self._value(node)
@@ -146,10 +138,9 @@ class _Reader:
             if has_times(conversion):
                 return point(value, self._zone)
             return conversion.load(value)
-        except ConversionFaults as error:
-            raise UsageError(f"--where {self._text!r}: {column.name}: {error.faults[0].why}") from None
-        except FieldFault as fault:
-            raise UsageError(f"--where {self._text!r}: {column.name}: {fault.why}") from None
+        except (ConversionFaults, FieldFault) as error:
+            why = error.why if isinstance(error, FieldFault) else error.faults[0].why
+            raise UsageError(f"--where {self._text!r}: {column.name}: {why}") from None
 
     def _decimal(self, node: ast.expr) -> Any:
         """A number by its digits: a float would lose some of them."""

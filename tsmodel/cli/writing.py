@@ -4,48 +4,45 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
-
-from tsmodel.cli import options as of
-from tsmodel.cli.failures import UsageError
-from tsmodel.cli.output import counted, iso, note, print_json, progress
+from tsmodel.cli import arguments as of
+from tsmodel.cli.arguments import argument, option
+from tsmodel.cli.failures import UsageError, checked_encoding, existing
+from tsmodel.cli.output import counted, iso, note, progress, show
 from tsmodel.errors import TransportError
 
 if TYPE_CHECKING:
-    from tsmodel.cli.storing import Source
     from tsmodel.query import Query
     from tsmodel.session.copying import Copied
 
 __all__ = ["copy_", "put_"]
 
-_SUFFIXES: Final[dict[str, Source]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_SUFFIXES: Final[dict[str, of.Input]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _OFFICIAL: Final = {5: ["cid", "mid", "moid", "cap", "payload"], 6: ["cid", "mid", "moid", "cap", "acq", "payload"]}
 """Columns of the official clients' CSV files, which have no header, by number of columns."""
 
 _LOOK: Final = 65_536
 """How many bytes are searched for the first line of a file."""
+_FORMAT: Final = "Format of the file. Default: from its suffix."
+_CHECKPOINT: Final = "File that keeps the position; the same command resumes there."
 
 
 def put_(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSON Lines or Parquet; - for standard input.")],
+    file: Annotated[str, argument("FILE", "CSV, JSON Lines or Parquet; - for standard input.")],
     to: of.To = None,
     model: of.Model = None,
-    form: Annotated[
-        Literal["csv", "jsonl", "parquet"] | None,
-        typer.Option("--format", "-f", metavar="csv|jsonl|parquet", help="Format of the file. Default: from its suffix."),
-    ] = None,
+    form: Annotated[of.Input | None, option("--format -f", "csv|jsonl|parquet", _FORMAT)] = None,
     column: of.Columns = None,
     delimiter: of.Delimiter = None,
     decimal: of.Decimal = None,
     encoding: of.Encoding = None,
-    tz: Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Time zone of times without an offset.")] = None,
+    tz: Annotated[str | None, option("--tz", "ZONE", "Time zone of times without an offset.")] = None,
     ambiguous: of.Ambiguous = None,
     time_format: Annotated[
-        str | None, typer.Option("--time-format", metavar="FORMAT", help="Format of times: '%d.%m.%Y %H:%M', or unix.")
+        str | None, option("--time-format", "FORMAT", "Format of times: '%d.%m.%Y %H:%M', or unix.")
     ] = None,
-    keep_acq: Annotated[bool, typer.Option("--keep-acq", help="Keep the acquisition times of the file.")] = False,
+    keep_acq: Annotated[bool, option("--keep-acq", None, "Keep the acquisition times of the file.")] = False,
     unless_stored: of.UnlessStored = False,
     as_json: of.Json = False,
 ) -> int:
@@ -61,7 +58,7 @@ def put_(
     from tsmodel.cli.opening import note_for, writing, zone
     from tsmodel.cli.storing import store, with_csv_options
 
-    path = _path(file)
+    path = None if file == "-" else existing(file, "a file")
     chosen = form or (_SUFFIXES.get(path.suffix.lower()) if path is not None else None)
     if chosen is None:
         raise UsageError(f"{file}: the format is not clear from its name; give --format csv, jsonl or parquet")
@@ -86,7 +83,7 @@ def put_(
             if value not in (None, []) and not (name == "encoding" and chosen == "jsonl"):
                 raise UsageError(f"--{name.replace('_', '-')} is for CSV files, and {file} is {chosen}")
         if encoding is not None:
-            options["encoding"] = encoding
+            options["encoding"] = checked_encoding(encoding)
     with writing(to, create=True) as session:
         done = store(
             session,
@@ -99,28 +96,15 @@ def put_(
             note=note_for(to, f"put {file}"),
         )
         target = session.name
-    if as_json:
-        print_json({"target": target, **done.as_dict()})
-    else:
-        print(done.text(target))
+    show(as_json, {"target": target, **done.as_dict()}, done.text(target))
     return done.status
 
 
 def copy_(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file, or tstorage://host:port.")],
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="Another file or server. A file is created if it does not exist.")
-    ],
-    cid: of.Cid = None,
-    mid: of.Mid = None,
-    moid: of.Moid = None,
-    cap: of.Cap = None,
-    acq: of.Acq = None,
-    tz: of.Zone = "UTC",
-    checkpoint: Annotated[
-        str | None,
-        typer.Option("--checkpoint", metavar="FILE", help="File that keeps the position; the same command resumes there."),
-    ] = None,
+    source: Annotated[str, argument("SOURCE", "A file, or tstorage://host:port.")],
+    target: Annotated[str, argument("TARGET", "Another file or server. A file is created if it does not exist.")],
+    selection: of.Range = of.EVERYTHING,
+    checkpoint: Annotated[str | None, option("--checkpoint", "FILE", _CHECKPOINT)] = None,
     as_json: of.Json = False,
 ) -> None:
     """Copy records of any model with their keys and acquisition times, without decoding payloads.
@@ -133,7 +117,7 @@ def copy_(
     from tsmodel.cli.opening import query_of, reading, writing
 
     with reading(source) as session:
-        query = query_of(session, None, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, tz=tz)
+        query = query_of(session, selection)
         first = None
 
         def told(copied: Copied) -> None:
@@ -144,13 +128,10 @@ def copy_(
 
         with writing(target, create=True) as other, progress("copying") as done:
             if not (checkpoint and Path(checkpoint).exists()):
-                there = query_of(other, None, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, tz=tz)
-                _warn_of_repetition(there, other.name)
+                _warn_of_repetition(query_of(other, selection), other.name)
             found = session.copy(query, to=other, checkpoint=checkpoint, progress=told)
-    if as_json:
-        print_json({"records": found.records, "bytes": found.bytes, "up_to_acq": iso(found.acq)})
-    else:
-        print(f"copied {counted(found.records)} to {target}, all that were acquired before {iso(found.acq)}")
+    data = {"records": found.records, "bytes": found.bytes, "up_to_acq": iso(found.acq)}
+    show(as_json, data, f"copied {counted(found.records)} to {target}, all that were acquired before {iso(found.acq)}")
 
 
 def _warn_of_repetition(there: Query[Any], target: str) -> None:
@@ -164,17 +145,6 @@ def _warn_of_repetition(there: Query[Any], target: str) -> None:
             f"warning: {target} already has records in this range; those that were copied before are stored a second time. "
             "With --checkpoint FILE from the first copy on, repeating the command resumes where it stopped"
         )
-
-
-def _path(file: str) -> Path | None:
-    if file == "-":
-        return None
-    path = Path(file)
-    if path.is_dir():
-        raise UsageError(f"{file} is a directory; give a file")
-    if not path.exists():
-        raise UsageError(f"there is no file {file}")
-    return path
 
 
 def _official(path: Path | None, options: dict[str, Any]) -> list[str] | None:

@@ -34,6 +34,7 @@ from tsmodel.wire.client_role import (
     put_request,
 )
 from tsmodel.wire.events import Refusal
+from tsmodel.wire.reader import DEFAULT_BUFFER_SIZE
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -105,6 +106,8 @@ class GetOutcome(Generic[T]):
         """Sends the GET, and emits or collects the records of its answer in batches."""
         if self._batching is not None:
             self._batching.least = min(buffer_size, self._batching.least)
+        if self._collects:  # nobody sees the pieces, and a larger buffer takes fewer calls
+            buffer_size = max(buffer_size, DEFAULT_BUFFER_SIZE)
         most = None
         if self._limit is not None:
             buffer_size, most = min(buffer_size, max(self._limit, 1)), self._limit

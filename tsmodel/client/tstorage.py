@@ -90,8 +90,7 @@ class TStorageBackend:
 
     def close(self) -> None:
         """Disconnects."""
-        for connection in self._pool.close():
-            connection.close()
+        self._pool.close()
 
     def reaching(self) -> Work[Self]:
         """Connects, to check that the server can be reached; the result is the backend."""

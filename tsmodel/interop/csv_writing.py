@@ -34,10 +34,10 @@ def write_csv(
     target: Target,
     form: dict[str, Any],
     *,
-    columns: ColumnNames | None,
-    header: bool,
-    null: str,
-    encoding: str,
+    columns: ColumnNames | None = None,
+    header: bool = True,
+    null: str = "",
+    encoding: str = "utf-8",
 ) -> int:
     """Writes objects as lines of a CSV file; returns their number.
 

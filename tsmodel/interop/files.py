@@ -8,6 +8,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -156,6 +157,10 @@ Target: TypeAlias = str | os.PathLike[str] | IO[str] | IO[bytes]
 @contextmanager
 def opened(file: Any, mode: Literal["r", "w"], encoding: str) -> Iterator[Any]:
     """Opens a source or target as text, without translating line ends. Closes only what it opened."""
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise ValueError(f"encoding={encoding!r}: there is no such encoding; use utf-8 or cp1252, for example") from None
     if isinstance(file, (str, os.PathLike)):
         with Path(file).open(mode, encoding=encoding, newline="") as text:
             yield text

@@ -234,6 +234,10 @@ class Structure(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The name of the class."""
         return self.model.__name__
 
+    def narrowed(self, names: Iterable[str]) -> Structure:
+        """The same with only some members, in this order, to write them."""
+        return msgspec.structs.replace(self, members=tuple(self.by_name[name] for name in names))
+
     def load(self, data: Any) -> Any:
         """Makes an object from a mapping of plain data.
 

@@ -164,7 +164,9 @@ def _context(purpose: ssl.Purpose, ca: str | None, cert: str | None, key: str | 
         if cert is not None:
             context.load_cert_chain(cert, key)
     except OSError as error:
-        raise TransportError(f"TLS cannot use {', '.join(filter(None, (ca, cert, key)))}: {error}") from error
+        raise TransportError(
+            f"TLS cannot use {', '.join(filter(None, (ca, cert, key)))}: {error.strerror or error}"
+        ) from error
     return context
 
 

@@ -394,7 +394,7 @@ class _Awaited:
 
 
 class _InThreads:
-    """A blocking backend whose methods are called in threads. Its chunks must be `lasting`: a call fetches several."""
+    """A blocking backend whose methods are called in threads."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -412,12 +412,16 @@ class _InThreads:
     async def _chunks(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
         scan: Scan = self._backend.scan(box)
         try:
-            while chunks := await in_thread(lambda: list(islice(scan, _CHUNKS_AT_ONCE))):
+            while chunks := await in_thread(lambda: [_lasting(each) for each in islice(scan, _CHUNKS_AT_ONCE)]):
                 for chunk in chunks:
                     yield chunk
             yield scan.acq
         finally:
             scan.close()
+
+
+def _lasting(chunk: Chunk) -> Chunk:
+    return chunk if chunk.lasting else chunk.kept()
 
 
 def _awaited(backend: Any) -> Any:

@@ -119,8 +119,7 @@ class PoolState(Generic[C]):
             if connectors is not self._connectors:  # the process has been forked since
                 lease.connection.close()
             else:
-                for each in self.give_back(lease, usable=lease.connection.open):
-                    each.close()
+                self.give_back(lease, usable=lease.connection.open)
 
     def lease(self) -> Work[Lease[C]]:
         """Gets a connection.
@@ -135,8 +134,8 @@ class PoolState(Generic[C]):
         finally:
             self._tell()  # a connection that was reserved but not taken is free for others
 
-    def give_back(self, lease: Lease[C], *, usable: bool) -> list[C]:
-        """Returns a connection to the pool; returns the connections to close."""
+    def give_back(self, lease: Lease[C], *, usable: bool) -> None:
+        """Returns a connection to the pool, which closes it if it cannot be used again."""
         with self._lock:
             connector = self._connectors[lease.address]
             connector.busy -= 1
@@ -144,17 +143,19 @@ class PoolState(Generic[C]):
             if rests:
                 connector.resting.append((lease.connection, self._clock()))
         self._tell()
-        return [] if rests else [lease.connection]
+        if not rests:
+            lease.connection.close()
 
-    def close(self) -> list[C]:
-        """Closes the pool; returns the connections to close."""
+    def close(self) -> None:
+        """Closes idle connections; others are closed when they are given back."""
         with self._lock:
             self._is_closed = True
             resting = [connection for each in self._connectors.values() for connection, _ in each.resting]
             for each in self._connectors.values():
                 each.resting.clear()
         self._tell(everybody=True)
-        return resting
+        for connection in resting:
+            connection.close()
 
     def _begin(self) -> None:
         """Starts without connections."""

@@ -23,7 +23,7 @@ from tsmodel.layout.message_layout import MessageLayout
 from tsmodel.layout.placing import PRESENT, LayoutField
 from tsmodel.layout.row_codecs import KEY_CODECS, RowCodec
 from tsmodel.types.codec import FixedCodec
-from tsmodel.types.field_faults import FieldFault, RowFault
+from tsmodel.types.field_faults import RowFault
 from tsmodel.wire.chunk import RowChunk
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, bytes_of
 
@@ -192,8 +192,9 @@ class _Columns:
             values = [value if there else None for value, there in zip(values, given.present.tolist(), strict=True)]
         constraint = self._codec.constraints.get(field.name, Constraints())
         for row, value in enumerate(values):
-            if fault := self._codec.layout.fault(field, value) or _fault_of(constraint, value):
-                self._refuse(given, field.name, RowFault(row, fault.why, value, fault.field))
+            fault = self._codec.layout.fault(field, value)
+            if why := fault.why if fault else constraint.violation(value):
+                self._refuse(given, field.name, RowFault(row, why, value, fault.field if fault else ""))
         return values
 
     def _all_there(self, given: Given, name: str) -> None:
@@ -207,11 +208,6 @@ class _Columns:
         column = f" (column {given.name!r})" if given.name != name else ""
         where = f"row {row}: " if row is not None else ""
         raise EncodeError(f"{where}{field}{column}: {fault.why}", record=row, field=name, value=fault.value) from fault
-
-
-def _fault_of(constraint: Constraints, value: Any) -> FieldFault | None:
-    why = constraint.violation(value)
-    return FieldFault(why) if why else None
 
 
 def _check(constraint: Constraints, item: FixedCodec, stored: Array) -> None:

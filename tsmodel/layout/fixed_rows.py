@@ -61,7 +61,9 @@ class FixedRowCodec(RowCodec[RowT]):
         self._floats = [slot.name for slot in slots if slot.codec and slot.codec.is_plain and slot.dtype.kind == "f"]
         self._unpack = struct.Struct(f"<4x{self._codes}")
         self._slice = struct.Struct("<" + self._codes * _SLICE)
-        self._values_dtype = self._packed_dtype()
+        self._values_dtype = _joined(
+            [(name, scalar.dtype()) for name, scalar in KEY_SCALARS.items()], _little(layout.stored)
+        )
         self._swapped = None
         little = _dtype(GET_FORM, layout, stored=True, little=True)
         if little != _dtype(GET_FORM, layout, stored=True):
@@ -148,12 +150,6 @@ class FixedRowCodec(RowCodec[RowT]):
         assert len(mismatches) == len(records), "NumPy's check and the field's own disagree"
         return mismatches
 
-    def _packed_dtype(self) -> np.dtype[Any]:
-        """The dtype of what `_values` packs: key and payload, little-endian."""
-        payload = _little(self.layout.stored)
-        key = [(name, scalar.dtype()) for name, scalar in KEY_SCALARS.items()]
-        return _joined(key, payload)
-
     def _values(self, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
         """Packs all fields of rows, key components first, into a little-endian structured array."""
         packed = np.empty(len(rows), self._values_dtype)
@@ -181,7 +177,10 @@ class FixedRowCodec(RowCodec[RowT]):
         tuples = self.tuples(rows)
         if self._slow:
             tuples = list(tuples)
-            self._check_slowly(tuples)
+            for at, constraint in self._slow:
+                for each in tuples:
+                    if why := constraint.violation(each[at]):
+                        raise ValueError(why)
         # Flattens in C: chain.from_iterable takes as long per value as this does per row.
         values: list[Any] = []
         deque(map(values.extend, tuples if dump is None else dump(tuples)), maxlen=0)
@@ -191,12 +190,6 @@ class FixedRowCodec(RowCodec[RowT]):
         pack.pack_into(raw, start, *values)
         if not all(bounds.hold(values[at::width]) for at, bounds in self._bounds):
             raise ValueError("a value violates a constraint")
-
-    def _check_slowly(self, tuples: list[tuple[Any, ...]]) -> None:
-        for at, constraint in self._slow:
-            for values in tuples:
-                if why := constraint.violation(values[at]):
-                    raise ValueError(why)
 
 
 def _block(records: npt.NDArray[Any], offset: int, size: int) -> npt.NDArray[np.void]:

@@ -36,7 +36,6 @@ from tsmodel.wire.records import GET_FORM
 
 __all__ = [
     "KEY_CODECS",
-    "KEY_SCALARS",
     "SIZE_FIELD",
     "Discriminator",
     "Fit",

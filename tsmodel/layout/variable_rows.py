@@ -284,7 +284,8 @@ def spans_of(layout: Layout, raw: bytes, starts: Places, ends: Places) -> SpanRe
         starts: where each begins, shape (n,).
         ends: where each ends.
     """
-    fixed = np.empty(len(starts), _fixed_dtype(layout))
+    keys = [(name, _PLACED[name][0]) for name in KEY_FIELDS]
+    fixed = np.empty(len(starts), [*keys, *((slot.name, slot.dtype) for slot in layout.slots)])
     at = starts + _HEADER_DTYPE.itemsize + layout.leading
     if (at > ends).any() or (
         layout.version is not None and (gathered(raw, at - 1, np.dtype("u1")) != layout.version).any()
@@ -314,13 +315,12 @@ def spans_of(layout: Layout, raw: bytes, starts: Places, ends: Places) -> SpanRe
     if faulty is not None and faulty.any():
         return None
     records = SpanRecords(fixed, raw, spans)
-    variable = (field for field in layout.fields if field.name in spans)
-    return records if all(_is_sound(records, field) for field in variable) else None
-
-
-def _fixed_dtype(layout: Layout) -> np.dtype[Any]:
-    keys = [(name, _PLACED[name][0]) for name in KEY_FIELDS]
-    return np.dtype([*keys, *((slot.name, slot.dtype) for slot in layout.slots)])
+    for field in layout.fields:
+        if field.name in spans:
+            assert field.item.as_length is not None
+            if not field.item.as_length.are_sound(*records.contents(field)):
+                return None
+    return records
 
 
 def _span(
@@ -345,12 +345,6 @@ def _span(
         counts[present] = gathered(raw, at[present], kind)
     stops = starts + counts * item.unit
     return None if (stops > ends).any() else (starts, stops)
-
-
-def _is_sound(records: SpanRecords, field: LayoutField) -> bool:
-    """Whether contents are valid: text is UTF-8, and items are of their type."""
-    assert field.item.as_length is not None
-    return field.item.as_length.are_sound(*records.contents(field))
 
 
 def _contents(raw: bytes, starts: Places, stops: Places) -> tuple[Places, npt.NDArray[np.uint8]]:

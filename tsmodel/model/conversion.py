@@ -226,6 +226,9 @@ class FileConversions(ObjectConversions):
         from tsmodel.interop.files import Collector
 
         mark, marks = (".", decimal) if isinstance(decimal, Mapping) else (decimal, {})
+        for name, given in (("columns", columns), ("constants", constants), ("join", join)):
+            if given is not None and not isinstance(given, Mapping):
+                raise ValueError(f"{name}={given!r}; expected a dict")
         if type(skip_lines) is not int or skip_lines < 0:
             raise ValueError(f"skip_lines={skip_lines!r}; expected a non-negative int")
         batches = read_csv(

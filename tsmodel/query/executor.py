@@ -46,6 +46,7 @@ __all__ = [
     "Make",
     "Regrouping",
     "Source",
+    "check_source",
     "current",
     "enter",
     "first_of",
@@ -338,6 +339,17 @@ class AsyncExecutor(Execution[M]):
     def stream(self, work: Work[None]) -> AsyncGenerator[Any, None]:
         """See `Executor.stream`."""
         return items_async(stream_async(work, self.reading.on_backend()))
+
+
+def check_source(source: object, *, is_async: bool) -> None:
+    """Checks that a query can read from `source`.
+
+    Raises:
+        QueryError: when it is not a session, or not of the query's kind.
+    """
+    if not hasattr(source, "on_backend") or hasattr(source, "__enter__" if is_async else "__aenter__"):
+        kind = "an asynchronous session" if is_async else "a session"
+        raise QueryError(f"using() takes {kind}, not {source!r} ({type(source).__name__})")
 
 
 def then(work: Work[R], function: Callable[[R], T]) -> Work[T]:

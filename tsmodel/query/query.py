@@ -30,6 +30,7 @@ from tsmodel.query.executor import (
     Execution,
     Executor,
     Source,
+    check_source,
     first_of,
     then,
 )
@@ -88,6 +89,7 @@ class Query(QueryBuilder[M]):
 
     def using(self, source: Source) -> Self:
         """Reads from `source`, a session, instead of the innermost open one."""
+        check_source(source, is_async=False)
         return type(self)(self.spec, source)
 
     def all(self) -> list[M]:
@@ -465,6 +467,7 @@ class AsyncQuery(QueryBuilder[M]):
 
     def using(self, source: AsyncSource) -> AsyncQuery[M]:
         """Reads from `source`, an asynchronous session."""
+        check_source(source, is_async=True)
         return type(self)(self.spec, source)
 
     async def all(self) -> list[M]:

@@ -122,7 +122,7 @@ def serve_metrics(host: str, port: int, counts: Counts, gauges: dict[str, tuple[
     try:
         return start_http_server(port, host, registry)[0]
     except OSError as error:
-        raise TransportError(f"cannot listen on {host}:{port} for metrics: {error}") from error
+        raise TransportError(f"cannot listen on {host}:{port} for metrics: {error.strerror or error}") from error
 
 
 LEVELS: Final = ("debug", "info", "warning", "error")

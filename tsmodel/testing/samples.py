@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import Enum, Flag
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_origin
 from uuid import UUID
@@ -175,7 +175,7 @@ def _strategy(codec: Any) -> Any:
     item, kind, number = codec.items, getattr(codec, "kind", None), codec.number
     if codec.source is not None:
         source, make = codec.source
-        return _strategy(source).map(_trying(make)).filter(lambda value: value is not None)
+        return _strategy(source).map(partial(_tried, make)).filter(lambda value: value is not None)
     if codec.is_nullable:
         return st.none() | _strategy(codec.present)
     if isinstance(kind, type) and issubclass(kind, Flag):
@@ -187,32 +187,9 @@ def _strategy(codec: Any) -> Any:
     if item is not None:
         length = getattr(codec, "length", None)
         least, most = (length, length) if isinstance(length, int) else (0, 8)
-        return st.lists(_strategy(item), min_size=least, max_size=most).map(_as(codec))
+        return st.lists(_strategy(item), min_size=least, max_size=most).map(partial(_as_array, codec))
     if "IpAddress" in codec.label:
         return st.ip_addresses(v=4) | st.ip_addresses(v=6)
-    made = _by_python(codec.python)
-    if made is not None:
-        return made
-    if number is not None:
-        return _numbers(codec, number)
-    return st.from_type(codec.python)
-
-
-def _trying(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The same, with None for what has no value."""
-
-    def tried(stored: Any) -> Any:
-        try:
-            return make(stored)
-        except FieldFault:
-            return None
-
-    return tried
-
-
-def _by_python(kind: Any) -> Any:
-    from hypothesis import strategies as st
-
     low, high = dt.datetime(1710, 1, 1), dt.datetime(2290, 1, 1)  # noqa: DTZ001 - it gets its zone below
     surrogates: Any = ("Cs",)
     known: dict[Any, Any] = {
@@ -224,7 +201,17 @@ def _by_python(kind: Any) -> Any:
         dt.timedelta: st.timedeltas(dt.timedelta(days=-1), dt.timedelta(days=1)),
         UUID: st.uuids(),
     }
-    return known.get(kind)
+    if codec.python in known:
+        return known[codec.python]
+    return st.from_type(codec.python) if number is None else _numbers(codec, number)
+
+
+def _tried(make: Callable[[Any], Any], stored: Any) -> Any:
+    """What `make` makes of a stored value; None for what has no value."""
+    try:
+        return make(stored)
+    except FieldFault:
+        return None
 
 
 def _numbers(codec: Any, number: Any) -> Any:
@@ -242,12 +229,13 @@ def _numbers(codec: Any, number: Any) -> Any:
     return stored.map(lambda units: Decimal(units).scaleb(-digits)) if isinstance(digits, int) else stored.map(codec.load)
 
 
-def _as(codec: Any) -> Callable[[list[Any]], Any]:
+def _as_array(codec: Any, items: list[Any]) -> Any:
+    """The items as the codec has them: an array, or the list."""
     if not getattr(codec, "as_numpy", False):
-        return lambda items: items
+        return items
     import numpy as np
 
-    return lambda items: np.array(items, codec.item.dtype)
+    return np.array(items, codec.item.dtype)
 
 
 def _maker(model: type[Any], name: str, chance: random.Random) -> Callable[[int, int], Any]:
@@ -280,8 +268,8 @@ def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, i
     item, kind = codec.items, getattr(codec, "kind", None)
     if codec.source is not None:
         source, make = codec.source
-        within, tried = _plausible(source, spec, chance), _trying(make)
-        return lambda number, cap: tried(within(number, cap))
+        within = _plausible(source, spec, chance)
+        return lambda number, cap: _tried(make, within(number, cap))
     if codec.is_nullable:
         inner = _plausible(codec.present, spec, chance)
         return lambda number, cap: None if chance.random() < 0.05 else inner(number, cap)
@@ -294,7 +282,7 @@ def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, i
     if item is not None:
         inner, length = _plausible(item, spec, chance), getattr(codec, "length", None)
         size = length if isinstance(length, int) else 4
-        return lambda number, cap: _as(codec)([inner(number, cap) for _ in range(size)])
+        return lambda number, cap: _as_array(codec, [inner(number, cap) for _ in range(size)])
     digits = 2 if codec.digits is None else min(2, codec.digits)
     about, stray = _UNITS.get(spec.options.unit or "", (100.0, 10.0))
     python: dict[Any, Callable[[int, int], Any]] = {
@@ -325,7 +313,7 @@ def _wild(codec: Any, chance: random.Random, attempt: int) -> Any:
     codec = codec.present
     if codec.source is not None:
         source, make = codec.source
-        return _trying(make)(_wild(source, chance, attempt))
+        return _tried(make, _wild(source, chance, attempt))
     reach = 2 ** (attempt % 60)
     if codec.python is str:
         return "".join(chance.choice(string.ascii_letters) for _ in range(attempt % 20))

@@ -6,17 +6,17 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.blob import LengthCodec
-from tsmodel.types.codec import MARKS, UNSUITABLE, Description, FieldCodec, FixedCodec, Scope, Structures
+from tsmodel.types.codec import MARKS, Description, FieldCodec, FixedCodec, Scope, Structures
 from tsmodel.types.column_facet import compute, decoded, is_list
 from tsmodel.types.declaring import FieldType, Options, check_int
-from tsmodel.types.field_faults import FieldFault, Mask, RowFault
+from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
 from tsmodel.types.integers import UInt16
 from tsmodel.types.nested import item_of
 from tsmodel.types.scalars import ByteOrder, shown
@@ -185,16 +185,8 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec, msgspec.Struct, frozen=True):
         return self.item.align
 
     @property
-    def code(self) -> str:
-        return f"{self.size}s"
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype((self.item.dtype, (self.length,)))
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        return np.dtype(f"V{self.size}")
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         items = self.item.faulty(np.ascontiguousarray(column).reshape(-1, *self.item.shape))
@@ -305,9 +297,7 @@ class ArrayCodec(_ArrayCodec, LengthCodec, frozen=True, kw_only=True):
     def what(self) -> str:
         return f"Array of {self.item.label}"
 
-    @property
-    def counted(self) -> str:
-        return "items"
+    counted: ClassVar[str] = "items"
 
     @property
     def unit(self) -> int:

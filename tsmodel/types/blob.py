@@ -30,8 +30,6 @@ from tsmodel.types.text_facet import Conversion, Spelling
 if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
-__all__ = ["BytesCodec", "LengthCodec"]
-
 
 class BytesCodec(FixedCodec):
     """A field with a fixed number of bytes and no byte order."""
@@ -40,10 +38,6 @@ class BytesCodec(FixedCodec):
 
     fills: ClassVar[bool] = False
     """Whether shorter values are padded with NUL."""
-
-    @property
-    def code(self) -> str:
-        return f"{self.size}s"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -76,6 +70,35 @@ class BytesCodec(FixedCodec):
         from tsmodel.types.kinds import Bytes
 
         return Bytes(self.size, note=self.label, fills=self.fills)
+
+
+class PaddedCodec(BytesCodec, msgspec.Struct, frozen=True):
+    """Base class of bytes and text of a fixed size, padded with NUL."""
+
+    fills = True
+    defers = True
+    name: ClassVar[str]
+
+    size: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} of {self.size} bytes"
+
+    def description(self) -> Description:
+        return {"type": self.name, "fixed": self.size}
+
+    def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        if values.ndim == 1 and values.dtype.kind == "S":
+            return padded(self.size, values, values)
+        return super().converted(values)
+
+    def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
+        """See `FixedCodec.from_arrow`: bytes, and text."""
+        array = decoded(pa, array)
+        if is_text(pa, array.type):
+            return padded_bytes(array.cast(pa.large_string()), self.size, exact=False)
+        return super().from_arrow(pa, array)
 
 
 class LengthCodec(VariableCodec, msgspec.Struct, frozen=True):
@@ -215,18 +238,11 @@ class LengthCodec(VariableCodec, msgspec.Struct, frozen=True):
         return array.to_pylist()  # type: ignore[no-any-return]
 
 
-class FixedBlobCodec(BytesCodec, msgspec.Struct, frozen=True):
-    """Bytes of a fixed size, padded with NUL. Values that are read always have the full size."""
+class FixedBlobCodec(PaddedCodec, frozen=True):
+    """Bytes of a fixed size. Values that are read always have the full size."""
 
-    fills = True
-    defers = True
-
-    size: int
+    name = "Blob"
     python: ClassVar[Any] = bytes
-
-    @property
-    def label(self) -> str:
-        return f"Blob of {self.size} bytes"
 
     @property
     def accepts(self) -> str:
@@ -253,23 +269,8 @@ class FixedBlobCodec(BytesCodec, msgspec.Struct, frozen=True):
             raise FieldFault(f"{len(raw)} bytes are too many: the field holds at most {self.size}")
         return raw
 
-    def description(self) -> Description:
-        return {"type": "Blob", "fixed": self.size}
-
     def conversion(self, spelling: Spelling) -> Conversion:
         return BlobConversion(self, spelling)
-
-    def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-        if values.ndim == 1 and values.dtype.kind == "S":
-            return padded(self.size, values, values)
-        return super().converted(values)
-
-    def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
-        """See `FixedCodec.from_arrow`: bytes, and text."""
-        array = decoded(pa, array)
-        if is_text(pa, array.type):
-            return padded_bytes(array.cast(pa.large_string()), self.size, exact=False)
-        return super().from_arrow(pa, array)
 
 
 class BlobCodec(LengthCodec, frozen=True):

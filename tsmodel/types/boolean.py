@@ -14,8 +14,6 @@ from tsmodel.types.numbers import ScalarCodec, ScalarType
 from tsmodel.types.scalars import BOOLS, SCALARS, are_bools, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
-__all__ = ["Bool", "BoolCodec"]
-
 _BOOL_TEXTS: Final = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 
 _USUAL_BOOLS: Final = {

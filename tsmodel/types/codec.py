@@ -40,21 +40,6 @@ if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind, Structure
     from tsmodel.types.text_facet import Conversion, Spelling
 
-__all__ = [
-    "MARKS",
-    "UNSUITABLE",
-    "Description",
-    "FieldCodec",
-    "FieldFault",
-    "FixedCodec",
-    "Mask",
-    "NumberCodec",
-    "Scope",
-    "Structures",
-    "VariableCodec",
-    "described_number",
-]
-
 Array: TypeAlias = npt.NDArray[Any]
 Description: TypeAlias = dict[str, Any]
 Structures: TypeAlias = "Callable[[type], Structure]"
@@ -343,13 +328,13 @@ class FixedCodec(FieldCodec):
 
     @property
     @abstractmethod
-    def code(self) -> str:
-        """`struct` code of the stored value."""
-
-    @property
     def size(self) -> int:
         """Bytes in the payload."""
-        return struct.calcsize("<" + self.code)
+
+    @property
+    def code(self) -> str:
+        """`struct` code of the stored value: opaque bytes, unless it is a number."""
+        return f"{self.size}s"
 
     @property
     @abstractmethod
@@ -587,6 +572,10 @@ class WrappingCodec(FixedCodec):
         return self.item.byte_order
 
     @property
+    def size(self) -> int:
+        return self.item.size
+
+    @property
     def code(self) -> str:
         return self.item.code
 
@@ -629,6 +618,10 @@ class NumberCodec(FixedCodec):
     @property
     def number(self) -> Scalar:
         return self.storage
+
+    @property
+    def size(self) -> int:
+        return self.storage.size
 
     @property
     def code(self) -> str:

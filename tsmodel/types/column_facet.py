@@ -27,28 +27,6 @@ from tsmodel.types.scalars import int_within, shown
 if TYPE_CHECKING:
     from tsmodel.types.codec import FixedCodec, NumberCodec
 
-__all__ = [
-    "check_times",
-    "compute",
-    "decoded",
-    "given_type",
-    "integers",
-    "is_binary",
-    "is_list",
-    "is_text",
-    "masked",
-    "native",
-    "of_objects",
-    "padded",
-    "padded_bytes",
-    "plain_value",
-    "refuse",
-    "rescaled",
-    "stored_texts",
-    "strings",
-    "times_given",
-]
-
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -47,8 +47,6 @@ from tsmodel.types.uuid import Uuid
 if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
-__all__ = ["Converted", "Encoded"]
-
 T = TypeVar("T")
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -18,27 +18,6 @@ from tsmodel.types.scalars import ByteOrder, Scalar, int_within
 if TYPE_CHECKING:
     from tsmodel.model.column import Column, IntColumn
 
-__all__ = [
-    "SCHEMA",
-    "Acq",
-    "Cap",
-    "Cid",
-    "Declaration",
-    "FieldType",
-    "IntField",
-    "KeyComponent",
-    "Mid",
-    "MissingOption",
-    "Moid",
-    "Options",
-    "Padding",
-    "PaddingBytes",
-    "check_int",
-    "declaration_of",
-    "did_you_mean",
-    "size_of",
-]
-
 T = TypeVar("T")
 
 SCHEMA: Final = "__tsmodel_schema__"

@@ -11,15 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import TimestampError
-from tsmodel.timestamps import duration_ns
+from tsmodel.timestamps import UNITS_NS, duration_ns, timedelta_ns
 from tsmodel.types.codec import Scope
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.integers import INTEGER, Int64
 from tsmodel.types.text_facet import Conversion, Spelling
-from tsmodel.types.times import MICROSECOND, UNITS_NS, ResolutionCodec, resolution_of, timedelta_ns
-
-__all__ = ["Duration", "DurationCodec"]
+from tsmodel.types.times import MICROSECOND, ResolutionCodec, resolution_of
 
 _TOO_FINE: Final = "ns is not a whole number of microseconds, and a timedelta holds nothing finer"
 
@@ -100,11 +98,7 @@ class DurationCodec(ResolutionCodec, frozen=True):
         return pa.duration(self.resolution)
 
 
-_UNITS: Final = {"w": 604_800 * 10**9, "d": 86_400 * 10**9, "h": 3_600 * 10**9, "m": 60 * 10**9, "s": 10**9}
-
-_FINE_UNITS: Final = {**_UNITS, "ms": 10**6, "us": 10**3, "ns": 1}
-
-_UNITS_TEXT: Final = re.compile(r"-?(?=\d)" + "".join(rf"(?:(\d+){unit})?" for unit in _FINE_UNITS), re.ASCII)
+_UNITS_TEXT: Final = re.compile(r"-?(?=\d)" + "".join(rf"(?:(\d+){unit})?" for unit in UNITS_NS), re.ASCII)
 
 _ISO_DURATION: Final = re.compile(
     r"-?P(?=\d|T\d)(?:(\d+)W)?(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:[.,](\d{1,9}))?S)?)?", re.ASCII
@@ -135,10 +129,10 @@ class DurationConversion(Conversion):
         if INTEGER.fullmatch(text):
             return int(text)
         if match := _UNITS_TEXT.fullmatch(text):
-            return sign * sum(int(n) * unit for n, unit in zip(match.groups("0"), _FINE_UNITS.values(), strict=True))
+            return sign * sum(int(n) * unit for n, unit in zip(match.groups("0"), UNITS_NS.values(), strict=True))
         if match := _ISO_DURATION.fullmatch(text):
             *counts, fraction = match.groups("")
-            whole = sum(int(n or 0) * unit for n, unit in zip(counts, _UNITS.values(), strict=True))
+            whole = sum(int(n or 0) * unit for n, unit in zip(counts, UNITS_NS.values(), strict=False))
             return sign * (whole + int(fraction.ljust(9, "0")))
         raise self.refused(text)
 
@@ -149,14 +143,14 @@ class DurationConversion(Conversion):
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         if self.spelling.times == "ns":
             return {"type": "integer", "description": "ns"}
-        units = "".join(f"([0-9]+{unit})?" for unit in _FINE_UNITS)
+        units = "".join(f"([0-9]+{unit})?" for unit in UNITS_NS)
         return {"type": "string", "pattern": f"^-?(?=[0-9]){units}$"}
 
 
 def _shown(ns: int) -> str:
     """Formats a duration as whole numbers with units, greatest first, as `duration_ns` reads it; "-" comes first."""
     rest, pieces = abs(ns), []
-    for unit, size in _FINE_UNITS.items():
+    for unit, size in UNITS_NS.items():
         if unit == "w":
             continue
         count, rest = divmod(rest, size)

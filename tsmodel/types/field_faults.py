@@ -8,8 +8,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["UNSUITABLE", "FieldFault", "Mask", "RowFault"]
-
 Mask = npt.NDArray[np.bool_]
 
 UNSUITABLE: Final = (struct.error, OverflowError, TypeError, ValueError, AttributeError, KeyError, ArithmeticError)

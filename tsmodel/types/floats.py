@@ -26,8 +26,6 @@ from tsmodel.types.numbers import NUMBER, ScalarCodec, ScalarType, point, real, 
 from tsmodel.types.scalars import SCALARS, becomes_infinite, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
-__all__ = ["Float16", "Float32", "Float64", "FloatCodec"]
-
 _NOT_FINITE: Final = re.compile(r"\s*[+-]?(?:nan|inf|infinity)\s*", re.ASCII | re.IGNORECASE)
 
 _SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

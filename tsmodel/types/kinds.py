@@ -18,24 +18,6 @@ import attrs
 
 from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar
 
-__all__ = [
-    "BitField",
-    "BitUnit",
-    "Bitmap",
-    "Bytes",
-    "Choice",
-    "FieldStep",
-    "Gap",
-    "Items",
-    "Kind",
-    "Number",
-    "Step",
-    "Structure",
-    "Text",
-    "Version",
-    "noted",
-]
-
 
 @attrs.frozen
 class Number:

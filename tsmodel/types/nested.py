@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
 import msgspec.inspect
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from tsmodel.layout.placing import Layout
     from tsmodel.types.kinds import Kind
 
-from tsmodel.types.codec import UNSUITABLE, Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
+from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
 from tsmodel.types.column_facet import masked, object_column
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of
-from tsmodel.types.field_faults import FieldFault, Mask, RowFault
+from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
 from tsmodel.types.scalars import ByteOrder, shown
 from tsmodel.types.text_facet import Conversion, Spelling, of_json, to_json
 
@@ -70,9 +70,7 @@ class _NestedCodec(FieldCodec, msgspec.Struct, frozen=True):
     def label(self) -> str:
         return f"Nested[{self.kind.__name__}]"
 
-    @property
-    def comparisons(self) -> Literal["all", "equality", "none"]:
-        return "equality"
+    comparisons: ClassVar[Literal["equality"]] = "equality"
 
     @property
     def accepts(self) -> str:
@@ -136,24 +134,12 @@ class NestedCodec(_NestedCodec, FixedCodec, frozen=True):
         return self.layout.size
 
     @property
-    def zero(self) -> object:
-        return bytes(self.size)
-
-    @property
     def align(self) -> int:
         return self.layout.alignment
 
     @property
-    def code(self) -> str:
-        return f"{self.size}s"
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         return self.layout.dtype
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        return np.dtype(f"V{self.size}")
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         return self.layout.faulty(column)

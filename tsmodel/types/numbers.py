@@ -27,22 +27,6 @@ from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 
-__all__ = [
-    "EXACT",
-    "NUMBER",
-    "Real",
-    "ScalarCodec",
-    "ScalarType",
-    "neighbours",
-    "point",
-    "real",
-    "rounded",
-    "shortest",
-    "shortest_of",
-    "whole_operand",
-]
-
-
 Real: TypeAlias = int | float | Fraction | Decimal
 """The types to which constants are converted."""
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -51,13 +51,8 @@ class PackedCodec(LengthCodec, frozen=True, kw_only=True):
     def python(self) -> Any:
         return self.kind
 
-    @property
-    def acyclic(self) -> bool:
-        return False
-
-    @property
-    def comparisons(self) -> Literal["all", "equality", "none"]:
-        return "equality"
+    acyclic: ClassVar[bool] = False
+    comparisons: ClassVar[Literal["equality"]] = "equality"
 
     @property
     def accepts(self) -> str:

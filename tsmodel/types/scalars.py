@@ -20,24 +20,6 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 
-__all__ = [
-    "BOOL",
-    "BOOLS",
-    "FLOAT32",
-    "FLOAT64",
-    "INT32",
-    "INT64",
-    "KEY_SCALARS",
-    "SCALARS",
-    "TIMESTAMP",
-    "ByteOrder",
-    "Scalar",
-    "are_bools",
-    "becomes_infinite",
-    "int_within",
-    "shown",
-]
-
 ByteOrder = Literal["little", "big"]
 Kind = Literal["int", "float", "bool", "time"]
 

@@ -21,8 +21,6 @@ from tsmodel.types.numbers import EXACT, NUMBER, point, whole_operand
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
-__all__ = ["Scaled", "ScaledCodec"]
-
 _DOUBLE_DIGITS: Final = 10**15
 
 _MOST_DIGITS: Final = 1000

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.blob import BytesCodec, LengthCodec
+from tsmodel.types.blob import LengthCodec, PaddedCodec
 from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures
 from tsmodel.types.column_facet import (
     decoded,
@@ -19,7 +19,6 @@ from tsmodel.types.column_facet import (
     object_column,
     of_objects,
     padded,
-    padded_bytes,
     plain_value,
     refuse,
     stored_texts,
@@ -47,18 +46,11 @@ def text_of(raw: bytes, at: int = 0) -> str:
         raise FieldFault(f"byte {raw[error.start]:#04x} is not UTF-8 ({error.reason})", at + error.start) from None
 
 
-class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
-    """UTF-8 text of a fixed size, padded with NUL."""
+class FixedTextCodec(PaddedCodec, frozen=True):
+    """UTF-8 text of a fixed size."""
 
-    fills = True
-    defers = True
-
-    size: int
+    name = "Text"
     python: ClassVar[Any] = str
-
-    @property
-    def label(self) -> str:
-        return f"Text of {self.size} bytes"
 
     @property
     def accepts(self) -> str:
@@ -102,9 +94,6 @@ class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
             raise FieldFault(f"{shown(value)} has a NUL character, which ends a text of fixed size")
         return raw
 
-    def description(self) -> Description:
-        return {"type": "Text", "fixed": self.size}
-
     def conversion(self, spelling: Spelling) -> Conversion:
         return TextConversion(self, spelling, self.size)
 
@@ -123,8 +112,6 @@ class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
                 return padded(self.size, np.char.encode(values, "utf-8"), values)
             except UnicodeEncodeError:
                 return of_objects(self, values.astype(object))  # raises an error that names the row
-        if values.ndim == 1 and values.dtype.kind == "S":
-            return padded(self.size, values, values)
         return super().converted(values)
 
     def arrow_type(self, pa: Any) -> Any:
@@ -134,13 +121,6 @@ class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
         raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
         filled = raw != 0
         return strings(pa, filled.sum(axis=1), raw[filled])
-
-    def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
-        """See `FixedCodec.from_arrow`: text, and bytes."""
-        array = decoded(pa, array)
-        if is_text(pa, array.type):
-            return padded_bytes(array.cast(pa.large_string()), self.size, exact=False)
-        return super().from_arrow(pa, array)
 
 
 def _is_text(raw: bytes) -> bool:
@@ -264,11 +244,9 @@ class CharCodec(FixedCodec, msgspec.Struct, frozen=True):
     python: ClassVar[Any] = str
     accepts: ClassVar[str] = "a text of one character from U+0000 to U+00FF"
     zero: ClassVar[int] = 0
+    size: ClassVar[int] = 1
     code: ClassVar[str] = "B"
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype("u1")
+    dtype: ClassVar[np.dtype[Any]] = np.dtype("u1")
 
     def load(self, stored: Any) -> Any:
         return chr(stored)

@@ -29,21 +29,6 @@ from tsmodel.types.scalars import shown
 if TYPE_CHECKING:
     from tsmodel.interop.structures import Structure
 
-__all__ = [
-    "Binary",
-    "Conversion",
-    "ConversionFaults",
-    "Spelling",
-    "Times",
-    "Unknown",
-    "faults_of",
-    "joined",
-    "json_decoder",
-    "of_json",
-    "to_json",
-    "with_floats",
-]
-
 Times = Literal["iso", "ns"]
 Binary = Literal["hex", "base64"]
 Unknown = Literal["error", "ignore"]

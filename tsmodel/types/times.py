@@ -15,14 +15,14 @@ import datetime as dt
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import TimestampError
-from tsmodel.timestamps import EPOCH, EPOCH_UNIX_NS, as_python, to_iso, to_ns
+from tsmodel.timestamps import EPOCH, EPOCH_UNIX_NS, UNITS_NS, as_python, timedelta_ns, to_iso, to_ns
 from tsmodel.types.codec import Description, FieldCodec, NumberCodec, Scope, described_number
 from tsmodel.types.column_facet import check_times, native, of_objects, rescaled, times_given
 from tsmodel.types.declaring import FieldType, Options
@@ -31,30 +31,6 @@ from tsmodel.types.integers import INTEGER, Int64
 from tsmodel.types.numbers import ScalarCodec, ScalarType, real
 from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar, shown
 from tsmodel.types.text_facet import Conversion, Spelling
-
-__all__ = [
-    "MICROSECOND",
-    "TIME",
-    "UNITS_NS",
-    "Date",
-    "DateCodec",
-    "DateTime",
-    "DateTimeCodec",
-    "Resolution",
-    "Temporal",
-    "TimeCodec",
-    "TimeConversion",
-    "Timestamp",
-    "TimestampCodec",
-    "UnixTime",
-    "UnixTimeCodec",
-    "iso_texts",
-    "ns_of",
-    "ns_of_texts",
-    "resolution_of",
-    "timedelta_ns",
-]
-
 
 Ints = npt.NDArray[np.int64]
 
@@ -142,18 +118,7 @@ def _shown_fraction(fraction: int) -> str:
 
 Resolution = Literal["s", "ms", "us", "ns"]
 
-UNITS_NS: Final[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-"""Nanoseconds per unit that times can be stored in."""
-
 MICROSECOND: Final = dt.timedelta(microseconds=1)
-
-_DAY_NS: Final = 86_400 * 10**9
-
-
-def timedelta_ns(value: dt.timedelta) -> int:
-    """Converts a timedelta to nanoseconds, exactly; pandas' own has nanoseconds, too."""
-    finest: int = getattr(value, "nanoseconds", 0)
-    return value.days * _DAY_NS + value.seconds * 10**9 + value.microseconds * 1000 + finest
 
 
 class Temporal(NumberCodec):
@@ -256,9 +221,7 @@ class TimeConversion(Conversion):
     is_far = False
     """Whether times may lie beyond ISO 8601 text, so that they are written as ints."""
 
-    @property
-    def accepts(self) -> str:
-        return TIME
+    accepts: ClassVar[str] = TIME
 
     def load(self, data: Any) -> Any:
         return self._kept(ns_of(self, data))
@@ -322,8 +285,8 @@ class TimeConversion(Conversion):
 
 def resolution_of(options: Options, default: Resolution) -> Resolution:
     resolution: Resolution = options.take("resolution", default)
-    if resolution not in UNITS_NS:
-        raise ValueError(f"resolution={resolution!r} is not one of {', '.join(map(repr, UNITS_NS))}")
+    if resolution not in get_args(Resolution):
+        raise ValueError(f"resolution={resolution!r} is not one of {', '.join(map(repr, get_args(Resolution)))}")
     return resolution
 
 
@@ -531,9 +494,7 @@ class DateTimeConversion(Conversion):
 
     codec: DateTimeCodec
 
-    @property
-    def accepts(self) -> str:
-        return TIME
+    accepts: ClassVar[str] = TIME
 
     def load(self, data: Any) -> Any:
         if isinstance(data, dt.datetime):
@@ -590,9 +551,7 @@ class DateCodec(TimeCodec, frozen=True):
     numpy_unit: ClassVar[str] = "M8[D]"
     counts: ClassVar[str] = "days since 2001-01-01"
 
-    @property
-    def _sound(self) -> tuple[int, int]:
-        return 1 - _FIRST_DAY, dt.date.max.toordinal() - _FIRST_DAY
+    _sound: ClassVar[tuple[int, int]] = (1 - _FIRST_DAY, dt.date.max.toordinal() - _FIRST_DAY)
 
     def load(self, stored: Any) -> Any:
         self._check(stored, "date")

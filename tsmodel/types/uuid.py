@@ -21,7 +21,6 @@ class UuidCodec(BytesCodec, msgspec.Struct, frozen=True):
     label: ClassVar[str] = "Uuid"
     python: ClassVar[Any] = uuid.UUID
     accepts: ClassVar[str] = "a uuid.UUID"
-    zero: ClassVar[bytes] = bytes(16)
 
     def load(self, stored: Any) -> Any:
         return uuid.UUID(bytes=stored)

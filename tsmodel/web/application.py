@@ -29,15 +29,15 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from tsmodel.errors import TransportError
-from tsmodel.io.connections import listen_error, server_context
+from tsmodel.io.connections import listen_error
 from tsmodel.web.api import endpoints, news
 from tsmodel.web.describing import Endpoint, Stream, openapi
-from tsmodel.web.guard import Guard, is_loopback
+from tsmodel.web.guard import Guard
 from tsmodel.web.refusals import Refused, Stopped, refusal_of
 from tsmodel.web.slices import Work
 from tsmodel.web.source import Source
 
-__all__ = ["address_of", "application", "check_certificate", "listening", "needs_token", "serve", "serving"]
+__all__ = ["address_of", "application", "listening", "serve", "serving"]
 
 T = TypeVar("T")
 
@@ -182,7 +182,7 @@ class _Pages:
     def _in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    async def _parts(self, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    async def _parts(self, parts: Any) -> AsyncIterator[bytes]:
         try:
             while True:
                 pending = self._in_thread(partial(next, parts, None))
@@ -195,7 +195,7 @@ class _Pages:
                     return
                 yield part
         finally:
-            await self._in_thread(partial(_close, parts))
+            await self._in_thread(parts.close)
 
 
 class _Files(StaticFiles):
@@ -256,10 +256,6 @@ async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
         pass
 
 
-def _close(parts: Any) -> None:
-    parts.close()
-
-
 def _refused(error: Exception, request: Request) -> Response:
     status, body = refusal_of(error, request.url.path)
     return JSONResponse(body, status)
@@ -309,20 +305,6 @@ def serving(source: Source, *, token: str | None = None, **options: Any) -> Iter
     finally:
         server.should_exit = True
         thread.join()
-
-
-def needs_token(host: str) -> bool:
-    """Whether other machines can reach a server on this host."""
-    return not is_loopback(host)
-
-
-def check_certificate(certificate: str, key: str | None) -> None:
-    """Checks that a certificate and its key can be loaded.
-
-    Raises:
-        TransportError: if they cannot.
-    """
-    server_context(certificate, key, None)
 
 
 def _server(app: Guard, certificate: str | None, key: str | None) -> uvicorn.Server:

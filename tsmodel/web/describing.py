@@ -86,11 +86,7 @@ class Parameter:
     example: str | None = None
 
     def value(self, texts: list[str]) -> Any:
-        """The value for the texts of a request; the default without any.
-
-        Raises:
-            Refused: when they are not valid.
-        """
+        """The value for the texts of a request; the default without any."""
         if not texts:
             return [] if self.is_repeated else self.default
         if len(texts) > 1 and not self.is_repeated:
@@ -141,11 +137,7 @@ class Endpoint:
     work: Callable[..., Any] | None = None
 
     def given(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-        """The values of all parameters, from the pairs of a query string.
-
-        Raises:
-            Refused: when a parameter is unknown, or its value is not valid.
-        """
+        """The values of all parameters, from the pairs of a query string."""
         known = {each.name: each for each in self.parameters}
         texts: dict[str, list[str]] = {name: [] for name in known}
         for name, value in pairs:

@@ -12,17 +12,20 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from tsmodel.frames import library
-from tsmodel.interop.files import csv_reader
+from tsmodel.interop.csv_writing import write_csv
+from tsmodel.interop.structures import structure_of
 from tsmodel.model import TSModel
 from tsmodel.timestamps import to_iso, to_ns
+from tsmodel.types.text_facet import Spelling
 from tsmodel.web.describing import Stream
 
 __all__ = ["CONTENT_TYPES", "Times", "as_text", "exact", "numbers", "records_stream", "row_data", "table_stream"]
@@ -93,48 +96,34 @@ def row_data(row: Any, times: Times) -> dict[str, Any]:
 
 
 def records_stream(form: str, model: type[TSModel], slices: Iterable[Any], names: Sequence[str], file_name: str) -> Stream:
-    """A file with the records of consecutive queries.
-
-    Args:
-        form: csv, jsonl, arrow or parquet.
-        model: the model of the records.
-        slices: the queries.
-        names: the columns.
-        file_name: the name without its suffix.
-    """
-    writers: dict[str, Callable[..., Iterator[bytes]]] = {
-        "csv": _csv_parts,
-        "jsonl": _jsonl_parts,
-        "arrow": _arrow_parts,
-        "parquet": _parquet_parts,
-    }
+    """A file with these columns of the records of consecutive queries; `file_name` is without its suffix."""
+    writers = {"csv": _csv_parts, "jsonl": _jsonl_parts, "arrow": _arrow_parts, "parquet": _parquet_parts}
     if form in ("arrow", "parquet"):
         library("pyarrow", f"format {form}")  # fails before the file begins if it is missing
     return Stream(CONTENT_TYPES[form], f"{file_name}.{form}", writers[form](model, slices, names))
 
 
 def table_stream(form: str, columns: Mapping[str, Any], file_name: str) -> Stream:
-    """A file of columns in memory: lists or arrays of equal length, with times as datetime64."""
-
-    def csv_parts() -> Iterator[bytes]:
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        writer.writerow(columns)
-        listed = [_cells(each) for each in columns.values()]
-        for at, row in enumerate(zip(*listed, strict=True), 1):
-            writer.writerow(row)
-            if at % 4096 == 0:
-                yield _drained(text)
-        yield _drained(text)
-
-    def arrow_parts() -> Iterator[bytes]:
-        pa = library("pyarrow", "format arrow")
+    """A CSV or Arrow file of columns in memory: lists of equal length, or arrays of datetime64."""
+    if form == "csv":
+        parts = _csv_rows(columns)
+    else:
+        pa = library("pyarrow", f"format {form}")
         table = pa.table({name: _arrow_column(pa, each) for name, each in columns.items()})
-        return _ipc(pa, table.schema, table.to_batches())
+        parts = _ipc(pa, table.schema, table.to_batches())
+    return Stream(CONTENT_TYPES[form], f"{file_name}.{form}", parts)
 
-    if form == "arrow":
-        library("pyarrow", "format arrow")
-    return Stream(CONTENT_TYPES[form], f"{file_name}.{form}", csv_parts() if form == "csv" else arrow_parts())
+
+def _csv_rows(columns: Mapping[str, Any]) -> Iterator[bytes]:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    listed = [each if isinstance(each, list) else [to_iso(to_ns(time)) for time in each] for each in columns.values()]
+    rows = zip(*listed, strict=True)
+    while batch := list(islice(rows, 4096)):
+        writer.writerows(batch)
+        yield _drained(text)
+    yield _drained(text)
 
 
 def _arrow_column(pa: Any, values: Any) -> Any:
@@ -154,45 +143,15 @@ def _arrow_column(pa: Any, values: Any) -> Any:
     return pa.array([None if each is None else float(each) for each in plain])
 
 
-def _cells(values: Any) -> list[Any]:
-    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-        epoch = np.datetime64("2001-01-01T00:00:00", "ns")
-        return [to_iso(int(each)) for each in (values - epoch).astype(np.int64)]
-    if isinstance(values, np.ma.MaskedArray):
-        return [None if each is np.ma.masked else each for each in values]
-    return list(values) if isinstance(values, list) else list(values.tolist())
-
-
 def _csv_parts(model: Any, slices: Iterable[Any], names: Sequence[str]) -> Iterator[bytes]:
     text = io.StringIO(newline="")
-    target = _Narrowing(text, model, names)
-    model.dump_csv([], target)
+    structure = structure_of(model, Spelling(shortest=True)).narrowed(names)
+    write_csv(structure, [], text, {})
     for query in slices:
         for rows in query.batches(4096):
-            model.dump_csv(rows, target, header=False)
+            write_csv(structure, rows, text, {}, header=False)
             yield _drained(text)
     yield _drained(text)
-
-
-class _Narrowing:
-    """A CSV file that keeps only the cells of the selected columns; a structure selects all of its columns."""
-
-    def __init__(self, text: io.StringIO, model: Any, names: Sequence[str]) -> None:
-        whole = io.StringIO(newline="")
-        model.dump_csv([], whole)
-        header = next(csv.reader([whole.getvalue()]))
-        self._places = [at for name in names for at, column in enumerate(header) if column.partition(".")[0] == name]
-        self._is_whole = self._places == list(range(len(header)))
-        self._text = text
-        self._writer = csv.writer(text)
-
-    def write(self, lines: str) -> int:
-        """Takes whole lines."""
-        if self._is_whole:
-            return self._text.write(lines)
-        for line in csv_reader(io.StringIO(lines, newline="")):
-            self._writer.writerow([line[at] for at in self._places])
-        return len(lines)
 
 
 def _jsonl_parts(model: Any, slices: Iterable[Any], names: Sequence[str]) -> Iterator[bytes]:  # noqa: ARG001

@@ -2,6 +2,7 @@
 
 Rules kept here:
 
+* A request that cannot be answered raises `Refused`, wherever that turns out.
 * Every error is a JSON object of the same form.
 * It reveals nothing about this machine beyond messages of tsmodel. Unexpected errors are only logged.
 """

@@ -85,11 +85,7 @@ class Work:
             )
 
     def take(self, count: int) -> None:
-        """Counts records.
-
-        Raises:
-            Refused: when the limit is exceeded.
-        """
+        """Counts records, and refuses those beyond the limit."""
         self._read += count
         if self._read > self._records:
             raise Refused(
@@ -154,9 +150,6 @@ def slices(
 
     Yields:
         The result of `read`, and a function that lengthens the following slices by a factor.
-
-    Raises:
-        Refused: when a single capture time has too many records.
     """
     width = max(1, width)
 

@@ -133,11 +133,7 @@ class Source:
     # Models
 
     def model(self, name: str | None, series: Iterable[Key] = ()) -> type[TSModel]:
-        """The model with this name; without a name, the first that fits all of the series, or else `Record`.
-
-        Raises:
-            Refused: when there is no model with this name.
-        """
+        """The model with this name; without a name, the first that fits all of the series, or else `Record`."""
         if name is not None:
             found = self.models.get(name)
             if found is None:
@@ -172,11 +168,7 @@ class Source:
         return Catalogue(found, start, end, is_whole)
 
     def check_known(self, keys: Iterable[Key], work: Work) -> None:
-        """Checks that a store has these series; a server does not tell.
-
-        Raises:
-            Refused: when it does not have one.
-        """
+        """Checks that a store has these series; a server does not tell."""
         for _ in range(2):
             catalogue = self.catalogue(work)
             missing = next((key for key in keys if key not in catalogue.series), None)

@@ -17,7 +17,7 @@ from tsmodel.errors import LocalProtocolError, RemoteProtocolError
 from tsmodel.keys import KEY_SIZE, LIMITS, Key
 from tsmodel.wire.chunk import Batch, RowChunk
 from tsmodel.wire.events import AcqAnswer, Command, PutAnswer, RangeEnd, Refusal
-from tsmodel.wire.reader import DEFAULT_BUFFER_SIZE, Parser, Reader
+from tsmodel.wire.reader import DEFAULT_BUFFER_SIZE, HEADER, Parser, Reader
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, WholeRecords, consecutive
 
 __all__ = [
@@ -50,14 +50,13 @@ PORTION_BYTES: Final = 2**19
 PORTION_BUFFERS: Final = 512
 """Buffers in one system call. Systems accept at least 1,024."""
 
-_HEADER: Final = struct.Struct("<iQ")
 _BATCH: Final = struct.Struct("<ii")
 _GUARD: Final = struct.pack("<i", -1)
 
 
 def get_request(key_min: Key, key_max: Key, command: Command = Command.GET) -> Buffers:
     """A GET of the half-open box between two keys."""
-    return [_HEADER.pack(command, 2 * KEY_SIZE) + key_min.to_bytes() + key_max.to_bytes()]
+    return [HEADER.pack(command, 2 * KEY_SIZE) + key_min.to_bytes() + key_max.to_bytes()]
 
 
 def get_acq_request(key_min: Key, key_max: Key) -> Buffers:
@@ -85,7 +84,7 @@ def put_request(batches: Iterable[Batch], *, with_acq: bool, max_batch_size: int
 
 def _put_buffers(batches: Iterable[Batch], with_acq: bool, max_batch_size: int) -> Iterator[bytes | memoryview]:
     form = PUTA_FORM if with_acq else PUT_FORM
-    yield _HEADER.pack(Command.PUTA if with_acq else Command.PUT, 0)
+    yield HEADER.pack(Command.PUTA if with_acq else Command.PUT, 0)
     for batch in batches:
         if not LIMITS["cid"].least <= batch.cid <= LIMITS["cid"].bound:
             raise LocalProtocolError(

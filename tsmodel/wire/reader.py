@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError, TruncatedError
 from tsmodel.wire.records import GET_FORM, RecordForm, WholeRecords
 
-__all__ = ["DEFAULT_BUFFER_SIZE", "Held", "Parser", "Reader", "ReceiveBuffer", "is_held"]
+__all__ = ["DEFAULT_BUFFER_SIZE", "HEADER", "Held", "Parser", "Reader", "ReceiveBuffer", "is_held"]
 
 EventT = TypeVar("EventT")
 T = TypeVar("T")
@@ -31,7 +31,8 @@ DEFAULT_BUFFER_SIZE: Final = 2**20
 _LEAST_BUFFER_SIZE: Final = 128
 _MOST_BUFFER_SIZE: Final = 2 * (GET_FORM.most + 4)
 
-_HEADER: Final = struct.Struct("<iQ")
+HEADER: Final = struct.Struct("<iQ")
+"""Command or status, and size."""
 _SIZE: Final = struct.Struct("<i")
 
 
@@ -315,7 +316,7 @@ class Reader(Generic[EventT]):
 
     def _header(self) -> Parser[EventT, tuple[int, int]]:
         """Command or status, and size."""
-        first, size = _HEADER.unpack((yield from self._bytes(_HEADER.size)))
+        first, size = HEADER.unpack((yield from self._bytes(HEADER.size)))
         return first, size
 
     def _values(self, values: struct.Struct, size: int) -> Parser[EventT, tuple[int, ...]]:

@@ -24,7 +24,7 @@ from tsmodel.errors import RemoteProtocolError
 from tsmodel.keys import KEY_SIZE, unpack_key
 from tsmodel.wire.client_role import Buffers
 from tsmodel.wire.events import Command, GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords
-from tsmodel.wire.reader import Parser, Reader
+from tsmodel.wire.reader import HEADER, Parser, Reader
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm, WholeRecords, bytes_of
 from tsmodel.wire.sorting import order_of, run_starts
 
@@ -33,7 +33,6 @@ __all__ = ["Request", "RequestReader", "acq_answer", "get_begin", "get_break", "
 Request: TypeAlias = GetRequest | GetAcqRequest | PutBegin | PutRecords | PutEnd
 """A request, or a part of a put."""
 
-_HEADER: Final = struct.Struct("<iQ")
 _INT: Final = struct.Struct("<i")
 _BATCH: Final = struct.Struct("<ii")
 _ONE: Final = struct.Struct("<iii")
@@ -220,7 +219,7 @@ class _Together:
 
 def get_begin() -> Buffers:
     """The beginning of a GET answer; chunks follow."""
-    return [_HEADER.pack(0, 0)]
+    return [HEADER.pack(0, 0)]
 
 
 def get_break() -> Buffers:
@@ -230,19 +229,19 @@ def get_break() -> Buffers:
 
 def get_end(acq: int) -> Buffers:
     """The end of a GET answer."""
-    return [_INT.pack(0) + _HEADER.pack(0, 8) + struct.pack("<q", acq)]
+    return [_INT.pack(0) + HEADER.pack(0, 8) + struct.pack("<q", acq)]
 
 
 def acq_answer(acq: int) -> Buffers:
     """The answer to a GETACQ."""
-    return [_HEADER.pack(0, 8) + struct.pack("<q", acq)]
+    return [HEADER.pack(0, 8) + struct.pack("<q", acq)]
 
 
 def put_answer(acq_min: int, acq_max: int) -> Buffers:
     """The answer to a put that is stored."""
-    return [_HEADER.pack(0, 16) + struct.pack("<qq", acq_min, acq_max)]
+    return [HEADER.pack(0, 16) + struct.pack("<qq", acq_min, acq_max)]
 
 
 def refusal(status: int) -> Buffers:
     """An error status, instead of an answer or after `get_break`."""
-    return [_HEADER.pack(status, 0)]
+    return [HEADER.pack(status, 0)]

@@ -65,6 +65,12 @@ def test_commands_that_there_are_not(run: Run) -> None:
     assert done.err == "tsmodel: there is no command 'gett'; did you mean get? (tsmodel --help lists them)\n"
 
 
+def test_options_that_there_are_not(run: Run) -> None:
+    done = run("get", "--lmit", "3")
+    hint = "; possible options: --limit, --mid, --moid (tsmodel get --help shows the arguments)\n"
+    assert (done.status, done.err) == (2, f"tsmodel: No such option: --lmit{hint}")
+
+
 def test_models_that_cannot_be_imported(run: Run, readings: Path, work: Path) -> None:
     (work / "faulty.py").write_text("from tsmodel import Flot32")
     for model in ("faulty", "faulty.py", "faulty:Reading"):

@@ -144,7 +144,7 @@ def test_types(work: Path, cells: list[str], kind: str) -> None:
 )
 def test_formats_of_times(work: Path, cell: str, form: str | None, is_local: bool) -> None:
     model = found(work, f"timestamp,volts\n{cell},1\n", tz="UTC")
-    assert (model.csv.get("time_format", {}).get("timestamp"), model.is_local) == (form, is_local)
+    assert (model.csv.get("time_format", {}).get("timestamp"), model.local_column is not None) == (form, is_local)
     (work / "f.toml").write_text(model.toml())
     (row,) = model_of("f.toml").load_csv(work / "f.csv", **csv_options("f.toml"))
     assert to_iso(row.cap).startswith("2026-01-31T00:00" if cell == "2026-01-31" else "2026-01-31T12:00")
@@ -189,6 +189,12 @@ def test_columns_of_the_key(work: Path) -> None:
     assert (row.cid, row.mid, row.moid, row.acq) == (1, 2, 3, -1)
     model = found(work, "cid,mid,moid,cap,volts\n-1,x,3,5,5\n")
     assert (model.keywords, list(model.fields)) == ({"cid": 1, "mid": 1}, ["cid_", "mid_", "volts"])
+    assert model.notes == [
+        "column 'cid' has numbers beyond 0 to 2147483646, the range of cid, so it becomes a field",
+        "column 'mid' is text, but mid needs integers, so it becomes a field",
+    ]
+    model = found(work, "meter,time,volts\n4711,2026-01-01T00:00:00Z,5\n,2026-01-01T00:00:00Z,5\n")
+    assert model.notes == ["column 'meter' has lines without a value, but each record needs a mid, so it becomes a field"]
 
 
 def test_a_line_for_spreadsheets(work: Path) -> None:

@@ -125,6 +125,7 @@ def test_copy(run: Run, readings: Path) -> None:
         (("put", "a.csv", "--to", "a.tsdb", "-m", "meter_models:Reading", "--delimiter", "ab"), 2, "delimiter"),
         (("put", "a.csv", "--to", "a.tsdb", "-m", "meter_models:Reading", "--column", "x"), 2, "NAME=FIELD"),
         (("put", "a.jsonl", "--to", "a.tsdb", "--delimiter", ";"), 2, "is for CSV files"),
+        (("put", "a.jsonl", "--to", "a.tsdb", "--encoding", "x"), 2, "there is no encoding 'x'"),
         (("copy", "readings.tsdb"), 2, "TARGET"),
         (("copy", "no.tsdb", "a.tsdb"), 1, "does not exist"),
         (("copy", "readings.tsdb", "file:./readings.tsdb"), 1, "would hold every record twice"),

@@ -284,6 +284,7 @@ def test_an_answer_that_there_is_no_memory_for(address: tuple[str, int], monkeyp
         raise MemoryError
 
     monkeypatch.setattr(ReceiveBuffer, "_grow", no_memory)
+    monkeypatch.setattr("tsmodel.client.channel_base.DEFAULT_BUFFER_SIZE", 4096)
     payload_type = NumpyPayloadType("i4,f8")
     with Channel(*address, payload_type, timeout=20) as channel:
         assert channel.put(columns())

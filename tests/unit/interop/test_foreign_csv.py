@@ -137,6 +137,10 @@ def test_lines_in_front_of_the_header() -> None:
     ("options", "wording"),
     [
         ({"tz": "Mars/Base"}, "no time zone"),
+        ({"constants": "x"}, "constants='x'; expected a dict"),
+        ({"columns": ["mid"]}, "expected a dict"),
+        ({"join": "when"}, "expected a dict"),
+        ({"encoding": "utf-88"}, "encoding='utf-88': there is no such encoding"),
         ({"tz": "UTC", "ambiguous": "both"}, "ambiguous"),
         ({"ambiguous": "later"}, "give tz="),
         ({"time_format": "x"}, "a format such as"),

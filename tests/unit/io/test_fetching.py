@@ -16,7 +16,7 @@ from tsmodel.errors import TransportError
 from tsmodel.io.fetching import AsyncScan
 from tsmodel.keys import KeyRange
 from tsmodel.store import open_store
-from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.chunk import Chunk, RowChunk
 
 
 class Reading(TSModel):
@@ -58,6 +58,27 @@ class Meeting:
 
     def close(self) -> None:
         self.store.close()
+
+
+class Reusing(Meeting):
+    """Its chunks lie in memory that the next one overwrites, as those of a connection."""
+
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
+        chunks = super()._chunks(box)
+        acq = 0
+
+        def noted() -> Generator[Chunk, None, None]:
+            nonlocal acq
+            acq = yield from chunks
+
+        room = bytearray(2**16)
+        for chunk in noted():
+            for at in range(len(chunk)):
+                record = chunk.take(slice(at, at + 1))
+                rows = memoryview(room)[: record.nbytes]
+                rows[:] = record.rows()
+                yield RowChunk(rows, 1, record.record_size)
+        return acq
 
 
 class AwaitedMeeting(Meeting):
@@ -167,6 +188,23 @@ def test_tasks_fetch_concurrently_too() -> None:
                 await query.all()
             assert not backend.under_way
             assert backend.scan_budget.take(100) == 3
+
+    asyncio.run(check())
+
+
+def test_an_asynchronous_session_calls_a_blocking_backend_in_threads() -> None:
+    async def check() -> None:
+        backend = Reusing(budget=3, meet=4)
+
+        async def opened() -> Meeting:
+            return backend
+
+        async with AsyncSession(opened) as session:  # type: ignore[arg-type]
+            await session.add_all(rows())
+            await session.flush()
+            found = await session.query(Reading).mid(0, 2, 4, 6).all()
+            assert sorted((row.mid, row.n) for row in found) == [(mid, n) for mid in range(0, 8, 2) for n in range(500)]
+            assert settled(backend, 3)
 
     asyncio.run(check())
 
