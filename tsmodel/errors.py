@@ -382,3 +382,18 @@ class TimeUnitWarning(UserWarning):
 
 class UnflushedWarning(UserWarning):
     """A session ended with records that were added but never stored."""
+
+
+def check_type(
+    value: object, kind: type | tuple[type, ...], expected: str, error: type[TSModelError] = SessionError
+) -> None:
+    """Refuses an argument of a wrong type. Used where the value would otherwise fail later, and inside tsmodel.
+
+    Args:
+        value: the argument.
+        kind: the type that it must have, or several.
+        expected: the beginning of the message, such as "copy() takes a session".
+        error: the error to raise.
+    """
+    if not isinstance(value, kind):
+        raise error(f"{expected}, not {value!r} ({type(value).__name__})")

@@ -44,8 +44,8 @@ from tsmodel.keys import KeyRange
 from tsmodel.store import blocks, maintenance
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres import PostgresStore, engine, init_shards, shards
-from tsmodel.store.postgres.members import shard_of
-from tsmodel.store.postgres.options import database_of
+from tsmodel.store.postgres.database import database_of
+from tsmodel.store.postgres.sets import shard_of
 
 KINDS = ("writer", "follower", "backend", "server")
 WAYS = ("finds out", "checks", "own acqs")

@@ -306,7 +306,7 @@ def test_tls_is_verified(kind: str, tmp_path: Path) -> None:
 
 def test_options_of_tls() -> None:
     for suffix, wording in (
-        ("tls=yes", "it is 1 for TLS"),
+        ("tls=yes", "it is 1 for yes"),
         ("ca=a.pem", "ca are for TLS: add tls=1"),
         ("tls=1&ca=none.pem", "TLS cannot use none.pem"),
     ):

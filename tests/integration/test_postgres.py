@@ -38,8 +38,8 @@ from tsmodel.store.blocks import NO_BASE
 from tsmodel.store.maintenance import compact, info_of, verify_store
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres import PostgresStore, engine
+from tsmodel.store.postgres.database import database_of
 from tsmodel.store.postgres.engine import PostgresEngine
-from tsmodel.store.postgres.options import database_of
 from tsmodel.store.postgres.statements import PostgresTables
 
 pytestmark = list(needed)

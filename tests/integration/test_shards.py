@@ -19,6 +19,7 @@ import pytest
 from support.batches import batches, scanned
 from support.postgres import SHARDS, needed, server, sharded, shards_of
 from support.proxy import Cut, Proxy, proxied
+from support.web import Client
 
 from tsmodel import Int32, KeyRange, Retry, Session, TSModel, connect, connect_async
 from tsmodel.cli import main
@@ -38,8 +39,11 @@ from tsmodel.errors import (
 from tsmodel.server import serve_in_thread
 from tsmodel.session.connecting import open_backend
 from tsmodel.store.postgres import ShardedStore, engine, init_shards
-from tsmodel.store.postgres.members import shard_of
+from tsmodel.store.postgres.sets import shard_of
+from tsmodel.store.postgres.shards import Shard
 from tsmodel.store.postgres.statements import PostgresTables
+from tsmodel.web.application import application
+from tsmodel.web.source import Source
 
 pytestmark = list(needed)
 
@@ -156,7 +160,7 @@ class TestInit:
     def test_schemas_that_hold_something_else(self, url: str) -> None:
         plain, new = (f"{server().url}?schema=t{uuid.uuid4().hex}" for _ in range(2))
         connect(plain).close()
-        with pytest.raises(StoreFormatError, match="holds a store of its own, with records: name another schema"):
+        with pytest.raises(StoreFormatError, match="holds a store of its own: name another schema"):
             init_shards(plain, shards_of(plain))
         with pytest.raises(StoreFormatError, match="holds a store of its own, which no shard can take over"):
             init_shards(new, [plain])
@@ -722,6 +726,40 @@ async def _followed(url: str) -> list[int]:
         found = [row.counter async for row in session.query(Reading).cid(list(CIDS)).follow(wait=False)]
         assert await session.undo(receipt) == 18
         return found
+
+
+@pytest.mark.parametrize("may_advance", [True, False])
+def test_the_page_lists_series_as_of_a_store(url: str, may_advance: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not may_advance:
+        monkeypatch.setattr(Shard, "advanced", lambda _self, answer, _acq: answer)
+    monkeypatch.setattr("tsmodel.web.source.LOOK", 0.0)
+
+    def counts() -> dict[int, int]:
+        page = client.get("/api/series", {"limit": 1000}).json()
+        assert (page["is_whole"], page["note"]) == (True, None)  # of a server, it lists the last day only
+        found: dict[int, int] = {}
+        for series in page["series"]:
+            found[series["cid"]] = found.get(series["cid"], 0) + series["records"]
+        return found
+
+    with connect(url) as session, closing(Source(connect(url, create=False), [Reading])) as source:
+        client = Client(application(source))
+        expected = dict.fromkeys(CIDS, 3)
+        session.add_all(readings(27))
+        session.flush()
+        assert counts() == counts() == expected
+        for n, cid in enumerate([OF[0][0], OF[1][0], OF[1][0], OF[2][0], OF[0][0]]):  # each time, one shard is ahead
+            session.add(Reading(cid=cid, mid=5, cap=1000 + n, counter=n))
+            session.flush()
+            expected[cid] += 1
+            assert counts() == expected
+        session.add(Reading(cid=OF[2][0], mid=6, cap=5, acq=5, counter=1), keep_acq=True)
+        session.flush()
+        expected[OF[2][0]] += 1
+        assert counts() == expected
+        session.query(Reading).cid(OF[1][0]).delete()
+        del expected[OF[1][0]]
+        assert counts() == expected
 
 
 def test_asynchronous_sessions(url: str) -> None:

@@ -21,8 +21,8 @@ from tsmodel.io.fetching import OnBackend
 from tsmodel.io.runners import run
 from tsmodel.keys import KeyRange
 from tsmodel.session.forwarding import Forwarder
-from tsmodel.session.pending import Doubt
 from tsmodel.session.puts import Segment, encoded
+from tsmodel.session.writer import Doubt
 from tsmodel.store import open_store
 from tsmodel.store.spool_file import DrainerLock, SpoolFile
 from tsmodel.wire.events import Status

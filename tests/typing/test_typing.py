@@ -22,6 +22,7 @@ FILES = [
     "operands.py",
     "own_types.py",
     "queries.py",
+    "sessions.py",
 ]
 
 

@@ -34,9 +34,9 @@ from typing import Any, Final
 
 from tsmodel.cli.failures import UsageError
 from tsmodel.errors import MissingLibraryError, SchemaError
-from tsmodel.model import Blob, TSModel, field
+from tsmodel.model import TSModel, field
 from tsmodel.model.meta import SCHEMA
-from tsmodel.types import FIELD_TYPES, did_you_mean
+from tsmodel.types import FIELD_TYPES, Blob, did_you_mean
 
 __all__ = ["CSV", "Record", "csv_options", "model_of", "models_of", "read_toml", "toml_model", "toml_of"]
 

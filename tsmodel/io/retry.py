@@ -22,7 +22,7 @@ from tsmodel.io.effects import Pause, Work
 from tsmodel.timestamps import DurationLike, duration_ns
 from tsmodel.wire.events import Status
 
-__all__ = ["ONCE", "Attempts", "OnUnknown", "Retry", "again", "may_pass", "seconds_of"]
+__all__ = ["ONCE", "Attempts", "OnUnknown", "Retry", "again", "may_pass", "seconds_of", "valid_count", "valid_duration"]
 
 R = TypeVar("R")
 
@@ -47,12 +47,16 @@ def seconds_of(value: DurationLike, name: str) -> float:
     return ns / 1e9
 
 
-def _duration(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+def valid_duration(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Validates a field that holds a duration above 0. None is allowed as the default only, as for `valid_count`."""
     if value is not None or attribute.default is not None:
         seconds_of(cast("DurationLike", value), attribute.name)  # which refuses None, too
 
 
-def _count(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+def valid_count(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Validates a field that holds an int from 1."""
+    if value is None and attribute.default is None:
+        return
     if type(value) is not int or value < 1:
         raise SessionError(f"{attribute.name} takes an int from 1, not {value!r}")
 
@@ -82,12 +86,12 @@ class Retry:
         SessionError: for invalid values.
     """
 
-    attempts: int = attrs.field(default=5, validator=_count)
-    first: DurationLike = attrs.field(default="100ms", validator=_duration)
-    most: DurationLike = attrs.field(default="5s", validator=_duration)
-    within: DurationLike | None = attrs.field(default=None, validator=_duration)
+    attempts: int = attrs.field(default=5, validator=valid_count)
+    first: DurationLike = attrs.field(default="100ms", validator=valid_duration)
+    most: DurationLike = attrs.field(default="5s", validator=valid_duration)
+    within: DurationLike | None = attrs.field(default=None, validator=valid_duration)
     on_unknown: OnUnknown = attrs.field(default="raise", validator=_known)
-    settle: DurationLike = attrs.field(default="1s", validator=_duration)
+    settle: DurationLike = attrs.field(default="1s", validator=valid_duration)
 
 
 ONCE: Final = Retry(attempts=1)

@@ -2,43 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from functools import partial
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from typing_extensions import ParamSpec
 
 from tsmodel.errors import SessionError
+from tsmodel.io.retry import ONCE, Retry
+from tsmodel.session.target import (
+    ConnectOptions,
+    Database,
+    SpooledServer,
+    StoreFile,
+    Target,
+    TargetLike,
+    is_stored,
+    name_of,
+    parse,
+)
 
 if TYPE_CHECKING:
     from tsmodel.backend import Backend
     from tsmodel.io.effects import Work
-    from tsmodel.io.retry import Retry
-    from tsmodel.session.observing import Hooks, OnRequest, OnResponse
     from tsmodel.session.session import Session
     from tsmodel.session.session_async import AsyncSession
-    from tsmodel.session.target import Database, SpoolOptions, StoreFile, Target, TargetLike
     from tsmodel.store import EmbeddedStore
     from tsmodel.store.postgres import ShardedStore
-    from tsmodel.timestamps import DurationLike
 
 __all__ = ["connect", "connect_async", "open_backend"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
-def connect(
-    target: TargetLike = None,
-    *,
-    batch_size: int = 100_000,
-    batch_bytes: int | None = None,
-    batch_age: DurationLike | None = None,
-    flush_every: DurationLike | None = None,
-    retry: Retry | None = None,
-    allow_full_scan: bool = True,
-    cache_bytes: int | None = None,
-    read_only: bool | None = None,
-    create: bool | None = None,
-    on_request: OnRequest | None = None,
-    on_response: OnResponse | None = None,
-    telemetry: Hooks | bool = False,
-) -> Session:
+
+def _taking(options: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
+    """Gives a function the arguments of a class; the function gets an object of the class."""
+
+    def decorate(function: Callable[[T], R]) -> Callable[P, R]:
+        signature = inspect.signature(options)
+
+        @wraps(function)
+        def taking(*args: P.args, **given: P.kwargs) -> R:
+            try:
+                signature.bind(*args, **given)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}() {error}") from None
+            return function(options(*args, **given))
+
+        taking.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            return_annotation=inspect.signature(function).return_annotation
+        )
+        return taking
+
+    return decorate
+
+
+@_taking(ConnectOptions)
+def connect(options: ConnectOptions) -> Session:
     """Opens a session; use it in a `with` block.
 
     Args:
@@ -86,43 +110,16 @@ def connect(
     ...     session.flush().count
     0
     """
-    from tsmodel.session.core import SessionOptions  # late: a program that only declares models needs no sessions
-    from tsmodel.session.session import Session
-    from tsmodel.session.target import check_cache, name_of, parse, with_options
+    from tsmodel.session.session import Session  # late: a program that only declares models needs no sessions
 
-    parsed = with_options(parse(target), read_only, create)
-    check_cache(parsed, cache_bytes)
-    options = SessionOptions(
-        batch_size=batch_size,
-        batch_bytes=batch_bytes,
-        batch_age=batch_age,
-        flush_every=flush_every,
-        retry=retry,
-        allow_full_scan=allow_full_scan,
-        on_request=on_request,
-        on_response=on_response,
-        telemetry=telemetry,
-    )
-    spool = _prepared(parsed)
-    return Session(_backend(parsed, retry, cache_bytes), name=name_of(target, parsed), options=options, spool=spool)
+    target = options.parsed()
+    spool = target.spool if isinstance(target, SpooledServer) else None
+    backend = _backend(target, options.retry or ONCE, options.cache_bytes)
+    return Session(backend, name=name_of(options.target, target), options=options, spool=spool)
 
 
-def connect_async(
-    target: TargetLike = None,
-    *,
-    batch_size: int = 100_000,
-    batch_bytes: int | None = None,
-    batch_age: DurationLike | None = None,
-    flush_every: DurationLike | None = None,
-    retry: Retry | None = None,
-    allow_full_scan: bool = True,
-    cache_bytes: int | None = None,
-    read_only: bool | None = None,
-    create: bool | None = None,
-    on_request: OnRequest | None = None,
-    on_response: OnResponse | None = None,
-    telemetry: Hooks | bool = False,
-) -> AsyncSession:
+@_taking(ConnectOptions)
+def connect_async(options: ConnectOptions) -> AsyncSession:
     """Returns an asynchronous session. Use it in an `async with` block, which opens it.
 
     The arguments are those of `connect`. An embedded store runs in threads.
@@ -132,77 +129,53 @@ def connect_async(
     """
     from tsmodel.client.tstorage import TStorageBackend
     from tsmodel.io.effects import Block
-    from tsmodel.io.retry import ONCE
     from tsmodel.io.runners import perform_async, run_async
-    from tsmodel.session.core import SessionOptions
     from tsmodel.session.session_async import AsyncSession
-    from tsmodel.session.target import Database, SpooledServer, StoreFile, check_cache, name_of, parse, with_options
 
-    parsed = with_options(parse(target), read_only, create)
-    check_cache(parsed, cache_bytes)
+    target = options.parsed()
 
     def opening() -> Work[Backend]:
-        if isinstance(parsed, (StoreFile, Database)):
-            return (yield Block(partial(_store, parsed, cache_bytes)))  # type: ignore[no-any-return]
-        server = TStorageBackend(parsed, retry or ONCE, reached=False)
-        if isinstance(parsed, SpooledServer):
-            yield Block(partial(_prepared, parsed))
+        if isinstance(target, (StoreFile, Database)):
+            store: Backend = yield Block(partial(_store, target, options.cache_bytes))
+            return store
+        server = TStorageBackend(target, options.retry or ONCE, reached=False)
+        if isinstance(target, SpooledServer):
+            yield Block(partial(_prepare_spool, target))
             return server
         return (yield from server.reaching())
 
     def opener() -> Awaitable[Backend]:
         return run_async(opening(), perform_async)
 
-    options = SessionOptions(
-        batch_size=batch_size,
-        batch_bytes=batch_bytes,
-        batch_age=batch_age,
-        flush_every=flush_every,
-        retry=retry,
-        allow_full_scan=allow_full_scan,
-        on_request=on_request,
-        on_response=on_response,
-        telemetry=telemetry,
-    )
-    spool = parsed.spool if isinstance(parsed, SpooledServer) else None
-    return AsyncSession(opener, name=name_of(target, parsed), options=options, spool=spool)
+    spool = target.spool if isinstance(target, SpooledServer) else None
+    return AsyncSession(opener, name=name_of(options.target, target), options=options, spool=spool)
 
 
 def open_backend(target: TargetLike, *, cache_bytes: int | None = None, read_only: bool = False) -> Backend:
-    """The backend of a target; see `connect`. Options for embedded files are ignored for other targets."""
-    from tsmodel.session.target import SpooledServer, is_stored, parse, with_options
-
-    parsed = parse(target)
-    if is_stored(parsed):
-        return _backend(with_options(parsed, read_only or None, None), cache_bytes=cache_bytes)
+    """The backend of a target; see `connect`. Options for stored targets are ignored for others."""
+    parsed: Any = parse(target)
     if isinstance(parsed, SpooledServer):
         raise SessionError(f"{target!r}: only a session can use a spool: leave spool= out")
-    return _backend(parsed)
+    if read_only and is_stored(parsed):
+        parsed = msgspec.structs.replace(parsed, read_only=True)
+    return _backend(parsed, ONCE, cache_bytes)
 
 
-def _backend(target: Target, retry: Retry | None = None, cache_bytes: int | None = None) -> Backend:
-    from tsmodel.session.target import Database, SpooledServer, StoreFile
-
+def _backend(target: Target, retry: Retry, cache_bytes: int | None) -> Backend:
     if isinstance(target, (StoreFile, Database)):
         return _store(target, cache_bytes)
     from tsmodel.client.tstorage import TStorageBackend  # late: imports sockets and TLS
-    from tsmodel.io.retry import ONCE
 
-    return TStorageBackend(target, retry or ONCE, reached=not isinstance(target, SpooledServer))
+    if isinstance(target, SpooledServer):
+        _prepare_spool(target)
+    return TStorageBackend(target, retry, reached=not isinstance(target, SpooledServer))
 
 
-def _prepared(target: Target) -> SpoolOptions | None:
-    """The spool in front of a server, opened."""
-    from tsmodel.session.target import SpooledServer
-
-    if not isinstance(target, SpooledServer):
-        return None
-    target.spool.file().prepare([str(address) for address in target.addresses])
-    return target.spool
+def _prepare_spool(server: SpooledServer) -> None:
+    server.spool.file().prepare([str(address) for address in server.addresses])
 
 
 def _store(target: StoreFile | Database, cache_bytes: int | None) -> EmbeddedStore | ShardedStore:
-    from tsmodel.session.target import Database
     from tsmodel.store import DEFAULT_CACHE, open_store
 
     cache = DEFAULT_CACHE if cache_bytes is None else cache_bytes

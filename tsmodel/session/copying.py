@@ -24,15 +24,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.errors import QueryError, SessionError, TSModelError
+from tsmodel.errors import QueryError, SessionError, TSModelError, check_type
 from tsmodel.io.effects import Append, Sent, ShardsOf, Work, scanned
 from tsmodel.io.retry import Retry
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.layout.fixed_rows import batches_by_cid
-from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.executor import last_acq
 from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, place_of, tried
 from tsmodel.query.plan import Plan, plan_of
+from tsmodel.query.query import QueryBuilder
 from tsmodel.query.spec import QuerySpec
 from tsmodel.session.target import Database, StoreFile, parse
 from tsmodel.wire.chunk import Batch, Chunk, joined, keys_of
@@ -68,12 +68,7 @@ OnCopied: TypeAlias = Callable[[Copied], object]
 
 
 class Collected:
-    """The records of a window, grouped by size.
-
-    Args:
-        plan: selects the records to copy; None for all.
-        most: size limit in bytes; None for no limit.
-    """
+    """The records of a window that a plan selects, grouped by size; `most` limits their bytes."""
 
     def __init__(self, plan: Plan | None, most: int | None) -> None:
         self._plan = plan
@@ -119,12 +114,13 @@ class Collected:
         return batches
 
 
-def check_apart(source: Any, target: Any) -> None:
-    """Checks that two sessions are not on the same file or server.
+def check_apart(source: Any, target: Any, kind: type) -> None:
+    """Checks that two sessions are of a kind, and not on the same file or server.
 
     Raises:
         SessionError: when they are: it would then hold every record twice.
     """
+    check_type(target, kind, f"copy(..., to=...) takes an open {kind.__name__} as its target")
     places = [_place(each.name) for each in (source, target)]
     if source is target or (places[0] is not None and places[0] == places[1]):
         raise SessionError(
@@ -153,15 +149,7 @@ def identities(chunk: Chunk) -> npt.NDArray[Any]:
 
 
 class Copying:
-    """One copy, as work that reads from the source and appends to the target.
-
-    Args:
-        what: a query, its spec, or a key range.
-        source: the session to read.
-        target: name of the session to write.
-        retry: retry policy for reads.
-        checkpoint: file that keeps the position; None for none.
-        progress: called after each window.
+    """One copy, as work that reads from the source and appends to the target; see `Session.copy`.
 
     Raises:
         QueryError: when the query has a limit or conditions on fields.
@@ -183,6 +171,7 @@ class Copying:
             boxes = (what,)
             of = {"target": place_of(source.name), "model": "any", "query": str(what)}
         else:
+            check_type(what, (QueryBuilder, QuerySpec), "copy() takes a query, its spec or a KeyRange first")
             spec = what if isinstance(what, QuerySpec) else what.spec
             self._plan = _checked_plan(spec)
             boxes, of = self._plan.boxes, identity_of(spec, source)

@@ -24,11 +24,12 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 import numpy as np
@@ -36,20 +37,17 @@ import numpy.typing as npt
 
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import RemoteProtocolError, ServerError, StoreError, StoreInDoubtError, TransportError
-from tsmodel.io.effects import Append, Block, LastAcq, Pause, Sent, Work, scanned
+from tsmodel.io.effects import Append, Block, LastAcq, Pause, Sent, Wait, Work, scanned
 from tsmodel.io.runners import AsyncPerform, Perform, run, run_async
 from tsmodel.keys import KeyRange
-from tsmodel.session.pending import Doubt
 from tsmodel.session.puts import Put
 from tsmodel.session.receipt import committed
+from tsmodel.session.writer import TRY_LATER, Doubt, outcome
 from tsmodel.store.intake import one_batch
 from tsmodel.store.spool_file import DrainerLock, Queued, SetAside, SpoolFile, Totals
 from tsmodel.timestamps import now_ns, to_iso
 from tsmodel.wire.events import Status
 from tsmodel.wire.stored import Copies, Unstored, key_hashes
-
-if TYPE_CHECKING:
-    import asyncio
 
 __all__ = ["AsyncDrainer", "Drainer", "Forwarder", "SetAside", "SpoolState"]
 
@@ -68,13 +66,9 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _GLANCE: Final = 0.02
 
-_LATER: Final = frozenset({Status.RETRY, Status.INACTIVE, Status.IOERR})
-"""Statuses of a server that cannot take a put now. Nothing was stored."""
 _PATIENT: Final = frozenset({Status.NOPERM, Status.UNAUTHORIZED})
 """Statuses that concern the client, not the put."""
 _NEVER: Final = frozenset({Status.INVARG, Status.NOIMPL})
-
-Outcome = Literal["later", "unknown", "refused"]
 
 
 @attrs.frozen(kw_only=True)
@@ -118,42 +112,14 @@ class SpoolState:
     def of(cls, file: SpoolFile, error: str | None = None) -> SpoolState:
         """The state of a spool file."""
         totals = file.totals()
-        return cls(
-            path=file.path,
-            target=tuple(file.target),
-            records=totals.records,
-            puts=totals.puts,
-            bytes=totals.bytes,
-            in_doubt=totals.in_doubt,
-            oldest=totals.oldest,
-            set_aside=tuple(file.set_aside()) if totals.aside else (),
-            dropped=totals.dropped,
-            drained=totals.drained,
-            size=totals.size,
-            error=error,
-        )
+        shared = attrs.asdict(totals, filter=attrs.filters.exclude("aside", "aside_records", "acked"))
+        aside = tuple(file.set_aside()) if totals.aside else ()
+        return cls(path=file.path, target=tuple(file.target), set_aside=aside, error=error, **shared)
 
     def __str__(self) -> str:
         since = "" if self.oldest is None else f", the oldest since {to_iso(self.oldest)}"
         aside = f"; {len(self.set_aside)} puts set aside" if self.set_aside else ""
         return f"{self.records} records in {self.puts} puts wait{since}{aside}"
-
-
-def outcome(error: BaseException, *, asked: bool) -> Outcome:
-    """What became of a put that failed. "later": not stored, and worth sending again. "unknown": it may be stored.
-    "refused": not stored, and sending it again would not help.
-
-    Args:
-        error: the failure.
-        asked: whether any part of the put may have been sent.
-    """
-    if isinstance(error, ServerError):
-        if error.status == Status.TIMEOUT:
-            return "unknown"
-        return "later" if error.status in _LATER else "refused"
-    if asked:
-        return "unknown"
-    return "later" if isinstance(error, (TransportError, RemoteProtocolError)) else "refused"
 
 
 class Forwarder:
@@ -165,7 +131,6 @@ class Forwarder:
         settle: how long an interrupted put may still be in flight, in seconds.
 
     Attributes:
-        file: the spool.
         error: why the last attempt failed; None if it succeeded.
         is_elsewhere: whether another process or session drains the spool.
         wake: called after a put was spooled.
@@ -196,15 +161,8 @@ class Forwarder:
     def put(
         self, doubt: Doubt, sent: Sent, unstored: Unstored | None
     ) -> Work[tuple[AcqInterval | None, BaseException | None]]:
-        """Stores a put, or spools it.
-
-        Args:
-            doubt: the put; its bound is set.
-            sent: its batches.
-            unstored: determines which of its records are new.
-
-        Returns:
-            The acqs that the database assigned, or None if the put was spooled; and an interruption that the caller raises.
+        """Stores a put, or spools it, and sets the bound of `doubt`. Returns the acqs that the database assigned, None if
+        spooled, and an interruption that the caller raises.
 
         Raises:
             TransportError, ServerError: when the database refuses it for good.
@@ -241,14 +199,8 @@ class Forwarder:
         return interval, None
 
     def turn(self, lock: DrainerLock) -> Work[tuple[float, bool]]:
-        """Sends or reconciles the next puts, if this drainer holds the lock.
-
-        Args:
-            lock: the lock of the spool's drainers.
-
-        Returns:
-            Seconds until the next turn, and whether a new put ends that wait.
-        """
+        """Sends or reconciles the next puts, if this drainer holds the lock. Returns the seconds until the next turn, and
+        whether a new put ends that wait."""
         try:
             totals: Totals = yield Block(self.file.totals)
             if not totals.puts:
@@ -265,11 +217,9 @@ class Forwarder:
         return 0.0, True
 
     def emptied(self, seconds: float | None, *, while_fine: bool = False) -> Work[bool]:
-        """Waits until the spool is empty; returns whether it is.
+        """Waits until the spool is empty, for `seconds` or without a limit; returns whether it is.
 
-        Args:
-            seconds: how long to wait; None for no limit.
-            while_fine: gives up once an attempt has failed, or if another drainer does the sending.
+        With `while_fine`, it gives up once an attempt has failed, or if another drainer does the sending.
         """
         until = None if seconds is None else time.monotonic() + seconds
         is_hopeless = False
@@ -355,7 +305,7 @@ class Forwarder:
             if outcome(error, asked=sent.asked) == "unknown":
                 raise
             yield Block(partial(self.file.settle, missing=numbers))
-            if not isinstance(error, ServerError) or error.status in _LATER | _PATIENT:
+            if not isinstance(error, ServerError) or error.status in TRY_LATER | _PATIENT:
                 raise
             yield from self._refused(head, error)
             return
@@ -493,84 +443,82 @@ def _joined(head: Sequence[Queued]) -> list[Batch]:
     return [one_batch(list(some)) for _, some in groupby(batches, attrgetter("cid"))]
 
 
-class _Signal:
-    """What ends the pause of a drainer.
+class _Draining:
+    """The work of a drainer, and the signals that end its pauses."""
 
-    Attributes:
-        changed: set when one of the flags changes.
-        is_stopped: the drainer must end.
-        is_hurried: the drainer must try again at once, even after a failure.
-        is_woken: something was spooled.
-    """
+    def __init__(self, forwarder: Forwarder) -> None:
+        self.is_stopped = False
+        self._is_hurried = self._is_woken = self._is_changed = False
+        self._tell: Callable[[], object] | None = None
+        self._forwarder = forwarder
+        self._lock = DrainerLock(forwarder.file.path)
+        forwarder.wake = self.wake
 
-    def __init__(self) -> None:
-        self.changed = threading.Event()
-        self.is_stopped = self.is_hurried = self.is_woken = False
+    def wake(self, *, hurry: bool = False, stop: bool = False) -> None:
+        """Says that something was spooled, that it must try again at once even after a failure, or that it must end."""
+        self.is_stopped |= stop
+        self._is_hurried |= hurry
+        self._is_woken = self._is_changed = True
+        if (tell := self._tell) is not None:
+            tell()
 
-    def stop(self) -> None:
-        self.is_stopped = True
-        self.changed.set()
+    def run(self, carry_out: Perform) -> None:
+        try:
+            while run(self._turn(), carry_out):
+                pass
+        finally:
+            self._lock.give_back()
 
-    def hurry(self) -> None:
-        self.is_hurried = self.is_woken = True
-        self.changed.set()
+    async def run_async(self, carry_out: AsyncPerform) -> None:
+        try:
+            while await run_async(self._turn(), carry_out):
+                pass
+        finally:
+            self._lock.give_back()
 
-    def wake(self) -> None:
-        self.is_woken = True
-        self.changed.set()
-
-    def wait(self, seconds: float, *, eager: bool) -> bool:
-        """Pauses for some seconds, or until hurried or, if `eager`, woken; returns False if the drainer must end."""
+    def _turn(self) -> Work[bool]:
+        """A turn, and the pause after it; returns False if the drainer must end."""
+        seconds, eager = yield from self._forwarder.turn(self._lock)
         until = time.monotonic() + seconds
-        while not self.is_stopped:
+        while not (self.is_stopped or self._is_hurried or (eager and self._is_woken)):
             left = until - time.monotonic()
-            if left <= 0 or self.is_hurried or (eager and self.is_woken):
+            if left <= 0:
                 break
-            self.changed.wait(left)
-            self.changed.clear()
-        self.is_hurried = self.is_woken = False
+            yield Wait(left, self._told)
+        self._is_hurried = self._is_woken = False
         return not self.is_stopped
+
+    @contextmanager
+    def _told(self, tell: Callable[[], object]) -> Iterator[None]:
+        self._tell = tell
+        if self._is_changed:
+            tell()
+        try:
+            yield
+        finally:
+            self._tell, self._is_changed = None, False
 
 
 class Drainer:
-    """A thread that drains a spool.
-
-    Args:
-        forwarder: the work.
-        carry_out: carries out its effects.
-        owner: the session. The drainer ends when it is garbage-collected.
-    """
+    """A thread that drains a spool. It ends when `owner`, the session, is garbage-collected."""
 
     def __init__(self, forwarder: Forwarder, carry_out: Perform, owner: object) -> None:
-        self._signal = signal = _Signal()
-        self._lock = DrainerLock(forwarder.file.path)
-        self._finalizer = weakref.finalize(owner, signal.stop)
+        self._draining = _Draining(forwarder)
+        self._finalizer = weakref.finalize(owner, self._draining.wake, stop=True)
         self._finalizer.atexit = False
-        forwarder.wake = signal.wake
-        arguments = (forwarder, carry_out, signal, self._lock)
-        self._thread = threading.Thread(target=_drain, args=arguments, name="tsmodel-drainer", daemon=True)
+        self._thread = threading.Thread(target=self._draining.run, args=(carry_out,), name="tsmodel-drainer", daemon=True)
         self._thread.start()
 
     def hurry(self) -> None:
         """Tries again at once after a failure."""
-        self._signal.hurry()
+        self._draining.wake(hurry=True)
 
     def stop(self, seconds: float) -> None:
         """Ends the drainer, and waits up to some seconds for it. A request in progress is completed first."""
         self._finalizer.detach()
-        self._signal.stop()
+        self._draining.wake(stop=True)
         if threading.current_thread() is not self._thread:
             self._thread.join(seconds)
-
-
-def _drain(forwarder: Forwarder, carry_out: Perform, signal: _Signal, lock: DrainerLock) -> None:
-    try:
-        while True:
-            seconds, eager = run(forwarder.turn(lock), carry_out)
-            if not signal.wait(seconds, eager=eager):
-                return
-    finally:
-        lock.give_back()
 
 
 class AsyncDrainer:
@@ -579,57 +527,23 @@ class AsyncDrainer:
     def __init__(self, forwarder: Forwarder, carry_out: AsyncPerform, owner: object) -> None:
         import asyncio
 
-        self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
-        self._signal = signal = _Signal()
-        self._lock = DrainerLock(forwarder.file.path)
-        self._finalizer = weakref.finalize(owner, signal.stop)
+        self._draining = _Draining(forwarder)
+        # Any thread may collect the owner, and must not touch the loop: the task looks at the flag after its pause.
+        self._finalizer = weakref.finalize(owner, setattr, self._draining, "is_stopped", True)
         self._finalizer.atexit = False
-        forwarder.wake = self._wake
-        work = _drain_async(forwarder, carry_out, signal, self._changed, self._lock)
-        self._task = asyncio.create_task(work, name="tsmodel-drainer")
+        self._task = asyncio.create_task(self._draining.run_async(carry_out), name="tsmodel-drainer")
 
     def hurry(self) -> None:
         """See `Drainer.hurry`."""
-        self._signal.hurry()
-        self._changed.set()
+        self._draining.wake(hurry=True)
 
     async def stop(self, seconds: float) -> None:
         """See `Drainer.stop`. A request still in progress after that time is cancelled."""
         import asyncio
 
         self._finalizer.detach()
-        self._signal.stop()
-        self._changed.set()
+        self._draining.wake(stop=True)
         await asyncio.wait([self._task], timeout=seconds)
         if not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
-
-    def _wake(self) -> None:
-        self._signal.is_woken = True
-        self._changed.set()
-
-
-async def _drain_async(
-    forwarder: Forwarder, carry_out: AsyncPerform, signal: _Signal, changed: asyncio.Event, lock: DrainerLock
-) -> None:
-    import asyncio
-
-    try:
-        while True:
-            seconds, eager = await run_async(forwarder.turn(lock), carry_out)
-            until = time.monotonic() + seconds
-            while not signal.is_stopped:
-                left = until - time.monotonic()
-                if left <= 0 or signal.is_hurried or (eager and signal.is_woken):
-                    break
-                waiting = asyncio.ensure_future(changed.wait())
-                await asyncio.wait([waiting], timeout=left)
-                waiting.cancel()
-                changed.clear()
-            if signal.is_stopped:
-                return
-            signal.is_hurried = signal.is_woken = False
-    finally:
-        lock.give_back()

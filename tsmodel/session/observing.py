@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 import msgspec
@@ -27,7 +27,10 @@ from tsmodel.io.effects import Append, Close, LastAcq, Next, Open
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 
-__all__ = ["Hooks", "OnRequest", "OnResponse", "OpenTelemetry", "Request", "Response", "Watch"]
+if TYPE_CHECKING:
+    from tsmodel.session.target import SessionOptions
+
+__all__ = ["Hooks", "OnRequest", "OnResponse", "OpenTelemetry", "Request", "Response", "Watch", "hooks_of"]
 
 _log = logging.getLogger("tsmodel.hooks")
 
@@ -79,22 +82,17 @@ OnResponse: TypeAlias = Callable[[Response], object]
 class Hooks(Protocol):
     """Called around requests. If `on_request` raises, `on_response` is not called."""
 
-    def on_request(self, request: Request) -> object:
+    def on_request(self, request: Request, /) -> object:
         """Called before a request is sent."""
         ...
 
-    def on_response(self, response: Response) -> object:
+    def on_response(self, response: Response, /) -> object:
         """Called when a request was completed, failed, or was stopped early."""
         ...
 
 
 class Watch:
-    """Calls hooks for the requests behind effects.
-
-    Args:
-        hooks: called in this order for requests, and in reverse order for responses.
-        target: name of the backend in messages.
-    """
+    """Calls hooks for the requests behind effects: in order for requests, and in reverse order for responses."""
 
     def __init__(self, hooks: Sequence[Hooks], target: str) -> None:
         self._hooks = hooks
@@ -189,25 +187,30 @@ def _count(response: Response, batch: Batch) -> None:
     response.bytes += len(batch.records)
 
 
-def _ignored(_answer: object) -> None:
-    """Ignores an answer."""
+def _ignored(_value: object) -> None:
+    """Does nothing."""
 
 
-class CallableHooks(msgspec.Struct, frozen=True, eq=False):
+@attrs.frozen(eq=False)
+class FunctionHooks:
     """Hooks made from functions."""
 
-    request: OnRequest | None = None
-    response: OnResponse | None = None
+    on_request: OnRequest
+    on_response: OnResponse
 
-    def on_request(self, request: Request) -> None:
-        """See `Hooks`."""
-        if self.request is not None:
-            self.request(request)
 
-    def on_response(self, response: Response) -> None:
-        """See `Hooks`."""
-        if self.response is not None:
-            self.response(response)
+def hooks_of(options: SessionOptions) -> list[Hooks]:
+    """The hooks that the options of a session name.
+
+    Raises:
+        MissingLibraryError: when `telemetry` is set and opentelemetry-api is not installed.
+    """
+    hooks: list[Hooks] = []
+    if options.telemetry:
+        hooks.append(OpenTelemetry() if options.telemetry is True else options.telemetry)
+    if options.on_request is not None or options.on_response is not None:
+        hooks.append(FunctionHooks(options.on_request or _ignored, options.on_response or _ignored))
+    return hooks
 
 
 _SYSTEM: Final = "tstorage"

@@ -44,11 +44,7 @@ _SLICE: Final = 65_536
 class ColumnRows(Sequence[TSModel]):
     """Encoded records of one model with payloads of fixed size, as a sequence of objects.
 
-    Args:
-        model: their model.
-        with_acq: whether they carry their acq.
-        cids: the cid of each, shape (n,).
-        records: in PUT form, or in PUTA form `with_acq`; structured array, shape (n,).
+    The records are a structured array, shape (n,), in PUT form, or in PUTA form `with_acq`. `cids` has the cid of each.
     """
 
     def __init__(self, model: type[TSModel], with_acq: bool, cids: npt.NDArray[Any], records: npt.NDArray[Any]) -> None:
@@ -121,14 +117,8 @@ class ColumnRows(Sequence[TSModel]):
 def made_of(
     model: type[TSModel], columns: Mapping[str, Given], count: int, *, with_acq: bool, first: int = 0
 ) -> ColumnRows | list[TSModel]:
-    """Makes records from columns: encoded records if payloads have a fixed size, otherwise objects.
-
-    Args:
-        model: the model.
-        columns: columns of `count` rows each, by storage name.
-        count: number of rows.
-        with_acq: whether records carry the given acq.
-        first: number of the first row, for errors.
+    """Makes records from columns of `count` rows, by storage name: encoded records if payloads have a fixed size, otherwise
+    objects. `first` is the number of the first row, for errors.
 
     Raises:
         SessionError: when a column is missing.
@@ -192,20 +182,16 @@ class Segment(msgspec.Struct, eq=False):
         """Number of each object."""
         return range(self.first, self.first + len(self.rows)) if self.returned is None else self.returned
 
-    def is_stored_as(self, keep_acq: bool, unless_stored: bool) -> bool:
-        """Whether its objects are stored with these options."""
-        return self.keep_acq is keep_acq and self.unless_stored is unless_stored
-
     def goes_on_with(self, other: Segment, most: int) -> bool:
         """Whether `other` can be appended to this segment; columns are joined up to `most` records."""
-        plain = self.returned is None and other.returned is None and self.is_stored_as(other.keep_acq, other.unless_stored)
-        plain = plain and self.shard == other.shard
         one, two = self.rows, other.rows
         if isinstance(one, ColumnRows) and isinstance(two, ColumnRows):
-            plain = plain and one.goes_on_with(two) and len(one) + len(two) <= most
-        elif isinstance(one, ColumnRows) or isinstance(two, ColumnRows):
-            return False
-        return plain and self.first + len(one) == other.first
+            fits = one.goes_on_with(two) and len(one) + len(two) <= most
+        else:
+            fits = not isinstance(one, ColumnRows) and not isinstance(two, ColumnRows)
+        alike = (self.keep_acq, self.unless_stored, self.shard) == (other.keep_acq, other.unless_stored, other.shard)
+        is_next = self.returned is None and other.returned is None and self.first + len(one) == other.first
+        return fits and alike and is_next
 
     def copy(self) -> Segment:
         """Another segment with the same objects."""
@@ -242,14 +228,8 @@ class Segment(msgspec.Struct, eq=False):
 
 
 class Slice(msgspec.Struct, frozen=True, eq=False):
-    """Adjacent objects of one model in a segment, encoded.
-
-    Attributes:
-        at: position of the first one in its segment.
-        model: their class.
-        cids: the cid of each, in the order of addition.
-        batches: the encoded records.
-    """
+    """Adjacent objects of one model in a segment, encoded. The first one is at position `at` of its segment; `cids` has the
+    cid of each, in the order of addition."""
 
     at: int
     model: type[TSModel]
@@ -263,12 +243,7 @@ class Slice(msgspec.Struct, frozen=True, eq=False):
 
 
 class Put(msgspec.Struct, frozen=True, eq=False):
-    """An encoded segment.
-
-    Attributes:
-        segment: the objects.
-        slices: the encoded objects.
-    """
+    """An encoded segment."""
 
     segment: Segment
     slices: list[Slice]
@@ -435,24 +410,14 @@ def _neighbours(segment: Segment) -> Iterator[tuple[type[TSModel], int, Sequence
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The outcome of a reconciliation.
-
-    Attributes:
-        stored: for each object of the put, whether it is stored.
-        receipt: the receipt for the stored objects.
-    """
+    """The outcome of a reconciliation: whether each object of the put is stored, and the receipt for those that are."""
 
     stored: list[bool]
     receipt: Receipt
 
 
 def found_of(put: Put, copies: Copies) -> Found:
-    """Determines which objects of a put are stored.
-
-    Args:
-        put: the put.
-        copies: the copies of its records in the database.
-    """
+    """Determines which objects of a put are stored, from the copies of its records in the database."""
     stored = [False] * len(put.segment.rows)
     cids = set()
     for part, masks in zip(put.slices, copies.stored(), strict=True):

@@ -23,9 +23,9 @@ from tsmodel.io.runners import awaited, run_async
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
-from tsmodel.session.core import DRAINER_SECONDS, Exclusive, SessionBase, SessionOptions, corrected
 from tsmodel.session.receipt import Receipt
-from tsmodel.session.session import Session
+from tsmodel.session.session import DRAINER_SECONDS, Exclusive, Session, SessionBase, corrected
+from tsmodel.session.target import SessionOptions
 
 if TYPE_CHECKING:
     from tsmodel.io.flushing import AsyncFlusher
@@ -159,7 +159,7 @@ class AsyncSession(SessionBase):
         """See `Session.copy`."""
         from tsmodel.session.copying import Copying, check_apart
 
-        check_apart(self, to)
+        check_apart(self, to, AsyncSession)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
         there = await run_async(copying.keys_there(), to.on_backend())
         on_backend = self.on_backend()
@@ -173,12 +173,10 @@ class AsyncSession(SessionBase):
 
     async def close(self) -> None:
         """See `Session.close`."""
-        if self._backend is None:
-            return
-        await self.flush()
-        await self._run(self._leave_spool())
-        await self._release()
-        self._pending.warn()
+        if self._backend is not None:
+            await self._run(self._finished())
+            await self._release()
+            self._pending.warn()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -186,15 +184,13 @@ class AsyncSession(SessionBase):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._backend is None:
-            return
-        try:
-            if error is None:
-                await self.flush()
-                await self._run(self._leave_spool())
-        finally:
-            await self._release()
-        self._pending.warn()
+        if self._backend is not None:
+            try:
+                if error is None:
+                    await self._run(self._finished())
+            finally:
+                await self._release()
+            self._pending.warn()
 
     async def _flush_in_background(self) -> None:
         await self._run(self._flush_quietly())

@@ -1,55 +1,59 @@
-"""Targets of `connect`: a path, a `file:` URL, `memory:`, a `tstorage://` or `postgresql://` URL, or None for the
-environment variable TSMODEL_URL."""
+"""The arguments of `connect`: options, and the target: a path, a `file:` URL, `memory:`, a `tstorage://` or
+`postgresql://` URL, or None for the environment variable TSMODEL_URL."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from urllib.parse import unquote
 
 import attrs
 import msgspec
 
 from tsmodel.errors import SessionError
 from tsmodel.io.pool import Address, PoolOptions
-from tsmodel.store.postgres.options import Database, database_of
+from tsmodel.io.retry import Retry, valid_count, valid_duration
+from tsmodel.io.urls import UrlOptions
+from tsmodel.store.postgres.database import Database, database_of
+from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from tsmodel.session.forwarding import Forwarder
+    from tsmodel.session.observing import Hooks, OnRequest, OnResponse
     from tsmodel.store.spool_file import SpoolFile, WhenFull
 
 __all__ = [
     "DEFAULT_PORT",
+    "ConnectOptions",
     "Database",
+    "SessionOptions",
     "SpoolOptions",
     "SpooledServer",
     "StoreFile",
     "Target",
     "TargetLike",
-    "check_cache",
     "is_stored",
     "name_of",
     "parse",
-    "with_options",
 ]
 
 TargetLike: TypeAlias = "str | os.PathLike[str] | None"
 """A target as users write it."""
 
-DEFAULT_PORT = 2025
+DEFAULT_PORT: Final = 2025
 
-_MEMORY = "memory:"
-_MEMORY_NAMES = (_MEMORY, ":memory:")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_EXAMPLE = "tstorage://host:2025?timeout=5"
-_HOST = re.compile(r"([^\[\]:@\s]+|\[[0-9A-Fa-f:.%]+\])(?::([0-9]{1,6}))?")
-_OPTIONS = ("timeout", "pool", "pool_timeout", "tls", "ca", "cert", "key")
-_SPOOL_OPTIONS = ("spool", "spool_bytes", "spool_full", "spool_wait")
-_SPOOLED_TIMEOUT = 10.0
+_MEMORY: Final = "memory:"
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_SERVER: Final = re.compile(r"tstorage://([^/?#]*)/?(?:\?(.*))?", re.DOTALL)
+_SERVER_EXAMPLE: Final = "tstorage://host:2025?timeout=5"
+_HOST: Final = re.compile(r"([^\[\]:@\s]+|\[[0-9A-Fa-f:.%]+\])(?::([0-9]{1,6}))?")
+_SERVER_OPTIONS: Final = ("timeout", "pool", "pool_timeout", "tls", "ca", "cert", "key")
+_SPOOL_OPTIONS: Final = ("spool", "spool_bytes", "spool_full", "spool_wait")
+_SPOOLED_TIMEOUT: Final = 10.0
 """Default timeout with a spool, in seconds."""
-_FILE_OPTIONS = ("read_only", "create")
 
 
 class StoreFile(msgspec.Struct, frozen=True):
@@ -80,17 +84,6 @@ class SpoolOptions(msgspec.Struct, frozen=True):
     most: int | None = None
     when_full: WhenFull = "refuse"
     wait: float = 5.0
-
-    def forwarder(self, name: str, settle: float) -> Forwarder:
-        """A forwarder to this spool.
-
-        Args:
-            name: name of the session's target in messages.
-            settle: how long an interrupted put may still be in flight, in seconds.
-        """
-        from tsmodel.session.forwarding import Forwarder
-
-        return Forwarder(self.file(), name, settle)
 
     def file(self) -> SpoolFile:
         """The spool file, not opened yet."""
@@ -124,20 +117,22 @@ def parse(target: TargetLike) -> Target:
         target = os.environ.get("TSMODEL_URL")
         if not target:
             raise SessionError("connect() without a target reads the environment variable TSMODEL_URL, which is not set")
-    text = os.fspath(target)
+    text = os.fspath(target) if isinstance(target, (str, os.PathLike)) else ""
     if not isinstance(text, str) or not text:
         raise SessionError(f"a target is a path, {_MEMORY!r}, a tstorage:// or a postgresql:// URL, not {target!r}")
     if "\0" in text:
         raise SessionError(f"{text!r} contains a NUL character, which paths and URLs cannot")
-    if text in _MEMORY_NAMES and isinstance(target, str):
-        return StoreFile(None)
-    if text.startswith("file:") and isinstance(target, str):
-        return _file(text)
     if text.startswith("tstorage://"):
         return _server(text)
     if text.startswith(("postgresql://", "postgres://")):
         return database_of(text)
-    if isinstance(target, str) and (scheme := _SCHEME.match(text)):
+    if not isinstance(target, str):
+        return StoreFile(text)
+    if text in (_MEMORY, ":memory:"):
+        return StoreFile(None)
+    if text.startswith("file:"):
+        return _file(text)
+    if scheme := _SCHEME.match(text):
         raise SessionError(
             f"{text!r}: unknown target {scheme[1]}:; known are paths, file:, {_MEMORY!r}, tstorage://host:port and "
             f"postgresql://host/database. For a file with this name, pass pathlib.Path({text!r})"
@@ -145,93 +140,136 @@ def parse(target: TargetLike) -> Target:
     return StoreFile(text)
 
 
-def _file(url: str) -> StoreFile:
-    from urllib.parse import parse_qs, unquote
+def _valid_retry(_instance: object, _attribute: object, value: Any) -> None:
+    if value is not None and not isinstance(value, Retry):
+        raise SessionError(f"retry takes a Retry, not {value!r}")
 
-    path, _, rest = url.removeprefix("file:").partition("?")
+
+def _valid_hook(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+        raise SessionError(f"{attribute.name} takes a function, in asynchronous sessions too, not {value!r}")
+
+
+def _valid_telemetry(_instance: object, _attribute: object, value: Any) -> None:
+    if not isinstance(value, bool) and not hasattr(value, "on_response"):
+        raise SessionError(f"telemetry takes True or an OpenTelemetry, not {value!r}")
+
+
+def _valid_cache(_instance: object, _attribute: object, value: Any) -> None:
+    if value is not None and (type(value) is not int or value < 0):
+        raise SessionError(f"cache_bytes takes an int from 0, not {value!r}")
+
+
+def _valid_flag(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and type(value) is not bool:
+        raise SessionError(f"{attribute.name} takes a bool, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class SessionOptions:
+    """How a session writes and what it calls; see `connect` for each option."""
+
+    batch_size: int = attrs.field(default=100_000, validator=valid_count)
+    batch_bytes: int | None = attrs.field(default=None, validator=valid_count)
+    batch_age: DurationLike | None = attrs.field(default=None, validator=valid_duration)
+    flush_every: DurationLike | None = attrs.field(default=None, validator=valid_duration)
+    retry: Retry | None = attrs.field(default=None, validator=_valid_retry)
+    allow_full_scan: bool = True
+    on_request: OnRequest | None = attrs.field(default=None, validator=_valid_hook)
+    on_response: OnResponse | None = attrs.field(default=None, validator=_valid_hook)
+    telemetry: Hooks | bool = attrs.field(default=False, validator=_valid_telemetry)
+
+
+@attrs.frozen
+class ConnectOptions(SessionOptions):
+    """The arguments of `connect` and `connect_async`; see `connect`."""
+
+    target: TargetLike = None
+    cache_bytes: int | None = attrs.field(default=None, kw_only=True, validator=_valid_cache)
+    read_only: bool | None = attrs.field(default=None, kw_only=True, validator=_valid_flag)
+    create: bool | None = attrs.field(default=None, kw_only=True, validator=_valid_flag)
+
+    def parsed(self) -> Target:
+        """The target, with `read_only` and `create`, which override those of a URL.
+
+        Raises:
+            SessionError: when it is not valid, or an option is not for targets of its kind.
+        """
+        target: Any = parse(self.target)
+        given = {name: value for name in ("read_only", "create") if (value := getattr(self, name)) is not None}
+        if not is_stored(target):
+            for name in given:
+                raise SessionError(f"{name} is for embedded files and PostgreSQL")
+            if self.cache_bytes is not None:
+                raise SessionError("cache_bytes is for embedded files and PostgreSQL: other targets have no cache")
+        parsed: Target = msgspec.structs.replace(target, **given) if given else target
+        return parsed
+
+
+def is_stored(target: Target) -> bool:
+    """Whether the target stores blocks in a file or in a database."""
+    return isinstance(target, Database) or (isinstance(target, StoreFile) and target.path is not None)
+
+
+def name_of(target: TargetLike, parsed: Target) -> str:
+    """The name of a target in messages."""
+    if isinstance(parsed, Database):
+        return parsed.name  # without a password
+    if target is not None:
+        return str(target)
+    return parsed.path or _MEMORY if isinstance(parsed, StoreFile) else str(parsed)
+
+
+def _file(url: str) -> StoreFile:
+    path, _, query = url.removeprefix("file:").partition("?")
     if path.startswith("//"):
         host, slash, path = path[2:].partition("/")
         if host not in ("", "localhost") or not slash:
             raise SessionError(f"{url!r} names a host; write file:relative/path or file:///absolute/path")
         path = f"/{path}"
-    if not path:
+    path = unquote(path)
+    if not path or "\0" in path:
         raise SessionError(f"{url!r} names no file")
-    try:
-        found = parse_qs(rest, keep_blank_values=True, strict_parsing=bool(rest))
-    except ValueError as error:
-        raise SessionError(f"{url!r} is not a URL such as file:readings.tsdb?read_only=1: {error}") from error
-    given: dict[str, bool] = {}
-    for name, values in found.items():
-        if name not in _FILE_OPTIONS or len(values) > 1:
-            raise SessionError(f"{url!r}: unknown or repeated option {name!r}; known are {', '.join(_FILE_OPTIONS)}")
-        if values[0] not in ("0", "1"):
-            raise SessionError(f"{url!r}: {name}={values[0]!r}; it is 1 for yes, 0 for no")
-        given[name] = values[0] == "1"
-    return StoreFile(unquote(path), **given)
+    options = UrlOptions(url, query, ("read_only", "create"), "file:readings.tsdb?read_only=1")
+    return StoreFile(path, options.flag("read_only", False), options.flag("create", True))
 
 
 def _server(url: str) -> PoolOptions:
-    from urllib.parse import parse_qs
-
-    hosts, separator, rest = re.match(r"tstorage://([^/?#]*)(/?\??)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
+    found = _SERVER.fullmatch(url)
     try:
-        if rest and not separator.endswith("?"):
-            raise ValueError(f"unexpected {rest!r} after the hosts")
-        addresses = tuple(_address(each) for each in hosts.split(","))
-        found = parse_qs(rest, keep_blank_values=True, strict_parsing=bool(rest))
+        if found is None:
+            raise ValueError("unexpected text after the hosts")
+        addresses = tuple(map(_address, found[1].split(",")))
     except ValueError as error:
-        raise SessionError(f"{url!r} is not a URL such as {_EXAMPLE}: {error}") from error
+        raise SessionError(f"{url!r} is not a URL such as {_SERVER_EXAMPLE}: {error}") from error
     if len(set(addresses)) < len(addresses):
         raise SessionError(f"{url!r} names a connector twice")
-    if any("\0" in value for values in found.values() for value in values):
-        raise SessionError(f"{url!r}: an option contains a NUL character")
-    for name, values in found.items():
-        if name not in (*_OPTIONS, *_SPOOL_OPTIONS) or len(values) > 1:
-            known = ", ".join((*_OPTIONS, *_SPOOL_OPTIONS))
-            raise SessionError(f"{url!r}: unknown or repeated option {name!r}; known are {known}")
-    options: dict[str, Any] = {name: values[0] for name, values in found.items()}
-    given: dict[str, Any] = {}
-    if "timeout" in options:
-        given["timeout"] = _seconds(url, "timeout", options["timeout"])
-    if "pool_timeout" in options:
-        given["wait"] = _seconds(url, "pool_timeout", options["pool_timeout"])
-    if "pool" in options:
-        given["size"] = _count(url, "pool", options["pool"])
+    options = UrlOptions(url, found[2] or "", (*_SERVER_OPTIONS, *_SPOOL_OPTIONS), _SERVER_EXAMPLE)
     spool = _spool(url, options)
-    if spool is None:
-        return PoolOptions(addresses=addresses, ssl_context=_tls(url, options), **given)
-    given.setdefault("timeout", _SPOOLED_TIMEOUT)
-    return SpooledServer(addresses=addresses, ssl_context=_tls(url, options), resets=True, spool=spool, **given)
+    given: dict[str, Any] = {
+        "addresses": addresses,
+        "timeout": options.seconds("timeout", None if spool is None else _SPOOLED_TIMEOUT),
+        "ssl_context": _tls(url, options),
+        "size": options.count("pool", 16),
+        "wait": options.seconds("pool_timeout", 30.0),
+    }
+    return PoolOptions(**given) if spool is None else SpooledServer(**given, resets=True, spool=spool)
 
 
-def _spool(url: str, options: dict[str, str]) -> SpoolOptions | None:
+def _spool(url: str, options: UrlOptions) -> SpoolOptions | None:
     """The spool that the options of a URL describe."""
-    given: dict[str, Any] = {name.removeprefix("spool_"): options[name] for name in _SPOOL_OPTIONS if name in options}
-    path = given.pop("spool", None)
-    if path is None:
+    given = options.given(_SPOOL_OPTIONS)
+    if "spool" not in given:
         if given:
-            raise SessionError(f"{url!r}: {', '.join(f'spool_{name}' for name in given)} needs a spool: add spool=PATH")
+            raise SessionError(f"{url!r}: {', '.join(given)} needs a spool: add spool=PATH")
         return None
-    if not path:
+    if not given["spool"]:
         raise SessionError(f"{url!r}: spool= names no file")
-    if "bytes" in given:
-        given["most"] = _bytes(url, "spool_bytes", given.pop("bytes"))
-    if "full" in given:
-        given["when_full"] = given.pop("full")
-        if given["when_full"] not in ("refuse", "drop_oldest"):
-            raise SessionError(f"{url!r}: spool_full={given['when_full']!r} must be refuse or drop_oldest")
-    if given.get("wait") in ("0", "0.0"):
-        given["wait"] = 0.0
-    elif "wait" in given:
-        given["wait"] = _seconds(url, "spool_wait", given["wait"])
-    return SpoolOptions(path, **given)
-
-
-def _bytes(url: str, name: str, text: str) -> int:
-    found = re.fullmatch(r"([1-9][0-9]{0,17})([kMGT]?)B?", text)
-    if found is None:
-        raise SessionError(f"{url!r}: {name}={text!r} is not a number of bytes such as 64MB or 1000000")
-    return int(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}[found[2]]
+    when_full = options.text("spool_full", "refuse")
+    if when_full not in ("refuse", "drop_oldest"):
+        raise options.refused("spool_full", " must be refuse or drop_oldest")
+    wait = options.seconds("spool_wait", 5.0, or_0=True)
+    return SpoolOptions(given["spool"], options.size("spool_bytes"), cast("WhenFull", when_full), wait)
 
 
 def _address(text: str) -> Address:
@@ -251,68 +289,12 @@ def _address(text: str) -> Address:
     return Address(host, port)
 
 
-def _count(url: str, name: str, text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
-        raise SessionError(f"{url!r}: {name}={text!r} is not a number of connections from 1")
-    return int(text)
-
-
-def _seconds(url: str, name: str, text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise SessionError(f"{url!r}: {name}={text!r} is not a number of seconds above 0")
-    return seconds
-
-
-def _tls(url: str, options: dict[str, str]) -> SSLContext | None:
-    wanted = options.get("tls", "0")
-    if wanted not in ("0", "1"):
-        raise SessionError(f"{url!r}: tls={wanted!r}; it is 1 for TLS, 0 for none")
-    files = {name: options[name] for name in ("ca", "cert", "key") if name in options}
-    if wanted == "1":
+def _tls(url: str, options: UrlOptions) -> SSLContext | None:
+    files = options.given(("ca", "cert", "key"))
+    if options.flag("tls", False):
         from tsmodel.io.connections import client_context  # late: imports sockets and TLS
 
         return client_context(**files)
     if files:
         raise SessionError(f"{url!r}: {', '.join(files)} are for TLS: add tls=1")
     return None
-
-
-def with_options(target: Target, read_only: bool | None, create: bool | None) -> Target:
-    """A target with the options given as arguments, which override those of a URL."""
-    given = {name: value for name, value in (("read_only", read_only), ("create", create)) if value is not None}
-    for name, value in given.items():
-        if type(value) is not bool:
-            raise SessionError(f"{name} takes a bool, not {value!r}")
-        if not is_stored(target):
-            raise SessionError(f"{name} is for embedded files and PostgreSQL")
-    if not given or not isinstance(target, (StoreFile, Database)):
-        return target
-    return msgspec.structs.replace(
-        target, read_only=given.get("read_only", target.read_only), create=given.get("create", target.create)
-    )
-
-
-def check_cache(target: Target, cache_bytes: int | None) -> None:
-    if cache_bytes is None:
-        return
-    if type(cache_bytes) is not int or cache_bytes < 0:
-        raise SessionError(f"cache_bytes takes an int from 0, not {cache_bytes!r}")
-    if not is_stored(target):
-        raise SessionError("cache_bytes is for embedded files and PostgreSQL: other targets have no cache")
-
-
-def is_stored(target: Target) -> bool:
-    """Whether the target stores blocks in a file or in a database."""
-    return isinstance(target, Database) or (isinstance(target, StoreFile) and target.path is not None)
-
-
-def name_of(target: TargetLike, parsed: Target) -> str:
-    if isinstance(parsed, Database):
-        return parsed.name  # without a password
-    if target is not None:
-        return str(target)
-    return str(parsed) if not isinstance(parsed, StoreFile) else parsed.path or "memory:"

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 from support.peer import playing
 
 from tsmodel import Int16, TSModel, connect, connect_async
 from tsmodel.errors import SessionError, StoreError, TransportError
 from tsmodel.server import serve_in_thread
-from tsmodel.session.core import SessionOptions
 from tsmodel.store import DEFAULT_CACHE
 from tsmodel.store.cache import BlockCache
 
@@ -171,7 +169,39 @@ def test_paths_that_are_too_long(name: str, tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("door", [connect, connect_async])
-def test_defaults_are_those_of_a_session(door: Callable[..., Any]) -> None:
-    given = {name: parameter.default for name, parameter in inspect.signature(door).parameters.items()}
-    assert SessionOptions() == SessionOptions(**{field.name: given[field.name] for field in attrs.fields(SessionOptions)})
+@pytest.mark.parametrize("opening", [connect, connect_async])
+class TestArguments:
+    def test_they_are_in_the_signature(self, opening: Callable[..., object]) -> None:
+        parameters = inspect.signature(opening).parameters
+        assert parameters.keys() == inspect.signature(connect).parameters.keys()
+        assert parameters["batch_size"].default == 100_000
+        assert [name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY] == ["target"]
+
+    def test_the_help_explains_each(self, opening: Callable[..., object]) -> None:
+        assert f"{opening.__name__}(target:" in pydoc.render_doc(opening, renderer=pydoc.plaintext)
+        for name in inspect.signature(opening).parameters:
+            assert f"        {name}: " in pydoc.render_doc(connect, renderer=pydoc.plaintext)
+
+    def test_an_unknown_one_is_refused(self, opening: Callable[..., object]) -> None:
+        with pytest.raises(TypeError, match=rf"^{opening.__name__}\(\) got an unexpected keyword argument 'batchsize'$"):
+            opening("memory:", batchsize=5)
+        with pytest.raises(TypeError, match=rf"^{opening.__name__}\(\) too many positional arguments$"):
+            opening("memory:", 5)
+
+    @pytest.mark.parametrize(
+        ("given", "wording"),
+        [
+            ({"batch_size": 0}, "batch_size takes an int from 1, not 0"),
+            ({"batch_bytes": "many"}, "batch_bytes takes an int from 1, not 'many'"),
+            ({"batch_age": "soon"}, "batch_age: "),
+            ({"flush_every": 0}, "flush_every is 0; it must be above 0"),
+            ({"retry": 5}, "retry takes a Retry, not 5"),
+            ({"read_only": 1}, "read_only takes a bool, not 1"),
+            ({"create": False}, "create is for embedded files and PostgreSQL"),
+            ({"target": 5}, "a target is a path, .*, not 5"),
+            ({"target": "file:a%00b"}, "names no file"),
+        ],
+    )
+    def test_values_that_cannot_be(self, opening: Callable[..., object], given: dict[str, object], wording: str) -> None:
+        with pytest.raises(SessionError, match=wording):
+            opening(**{"target": "memory:", **given})

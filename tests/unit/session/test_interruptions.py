@@ -474,7 +474,7 @@ def test_ctrl_c_between_any_two_calls_loses_and_doubles_nothing() -> None:
     for points in itertools.count(1):
         taken: list[int] = []
         with connect("memory:") as session:
-            ctrl_c = CtrlC("session/pending.py", points)
+            ctrl_c = CtrlC("session/writer.py", points)
             with ctrl_c.expected():
                 add_and_flush(session, taken)
             with suppress(WriteError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import inspect
 import threading
@@ -12,9 +13,21 @@ from typing import Any
 
 import pytest
 
-from tsmodel import AsyncSession, Bool, Float32, Int16, Receipt, Session, TSModel, connect, now_ns
+from tsmodel import (
+    AsyncSession,
+    Bool,
+    Float32,
+    Int16,
+    KeyRange,
+    Receipt,
+    Session,
+    TSModel,
+    connect,
+    connect_async,
+    now_ns,
+)
 from tsmodel.backend import AcqInterval, Batch
-from tsmodel.errors import EncodeError, NoSessionError, SessionError, StoreError, UnflushedWarning, WriteError
+from tsmodel.errors import EncodeError, NoSessionError, SessionError, StoreError, TSModelError, UnflushedWarning, WriteError
 from tsmodel.store import EmbeddedStore, open_store
 
 
@@ -341,3 +354,41 @@ def test_both_sessions_have_the_same_methods() -> None:
         assert other.__doc__, name
     assert inspect.signature(Session.flush).return_annotation == "Receipt"
     assert "Raises:" in (AsyncSession.undo.__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    ("call", "wording"),
+    [
+        (lambda s: s.copy("x", connect("memory:")), "copy() takes a query, its spec or a KeyRange first, not 'x' (str)"),
+        (lambda s: s.copy(KeyRange(), "x"), "copy(..., to=...) takes an open Session as its target, not 'x' (str)"),
+        (lambda s: s.copy(KeyRange(), connect_async("memory:")), "takes an open Session as its target, not <AsyncSession"),
+        (lambda s: s.wait_committed("x"), "wait_committed() takes a receipt of flush(), not 'x' (str)"),
+        (lambda s: s.correct(5), "correct() takes an object of a model, not 5 (int)"),
+        (lambda s: s.query(Reading).using(5), "using() takes a session, not 5 (int)"),
+        (lambda s: s.query(Reading).using(connect_async("memory:")), "using() takes a session, not <AsyncSession"),
+        (lambda s: connect_async("memory:").query(Reading).using(s), "using() takes an asynchronous session, not <Session"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_refused_by_name(session: Session, call: Any, wording: str) -> None:
+    with pytest.raises(TSModelError) as caught:
+        call(session)
+    assert wording in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_longest_interval_of_background_flushes() -> None:
+    longest = 2**63 - 1  # ns, more seconds than a lock can wait
+    with connect("memory:", flush_every=longest) as session:
+        (flusher,) = [thread for thread in threading.enumerate() if thread.name == "tsmodel-flusher"]
+        flusher.join(0.1)
+        assert flusher.is_alive()
+        session.add(reading())
+
+    async def main() -> None:
+        async with connect_async("memory:", flush_every=longest) as session:
+            await asyncio.sleep(0.05)
+            (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "tsmodel-flusher"]
+            assert not task.done()
+            await session.add(reading())
+
+    asyncio.run(main())

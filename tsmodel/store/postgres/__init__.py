@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
-    from tsmodel.store.postgres.options import Database
+    from tsmodel.store.postgres.database import Database
     from tsmodel.store.postgres.shards import ShardedStore, init_shards
     from tsmodel.store.postgres.store import PostgresStore
 else:
     __getattr__, __dir__ = lazily(
-        __name__, {"options": "Database", "shards": "ShardedStore init_shards", "store": "PostgresStore"}
+        __name__, {"database": "Database", "shards": "ShardedStore init_shards", "store": "PostgresStore"}
     )
 
 __all__ = ["Database", "PostgresStore", "ShardedStore", "init_shards"]

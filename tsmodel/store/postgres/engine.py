@@ -45,8 +45,8 @@ from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
 from tsmodel.store.interface import Change, EngineBusyError, SupersededError
-from tsmodel.store.postgres.members import Member, SetFoundError, ShardSet, format_of, kind_of
-from tsmodel.store.postgres.options import Database
+from tsmodel.store.postgres.database import Database
+from tsmodel.store.postgres.sets import CONTENTS, Member, SetFoundError, ShardSet, format_of, kind_of
 from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection, PostgresTables, Schema
 from tsmodel.store.tables import READ_AHEAD, Snapshot, Transaction, cached_blocks, completed, picked_by_run
 
@@ -574,14 +574,17 @@ class PostgresEngine:
                     path=self.path,
                 )
         elif wanted is not None:
-            what = "a list of shards" if kind == "set" else "a store of its own"
             raise StoreFormatError(
-                f"{self.path} holds {what}, and is no shard; name another schema with ?schema=...", path=self.path
+                f"{self.path} holds {CONTENTS[kind]}, and is no shard; name another schema with ?schema=...", path=self.path
             )
         elif kind == "set":
-            row = connection.execute(f"SELECT data FROM {self._schema.of('state')} WHERE one").fetchone()
             self.close()
-            raise SetFoundError(ShardSet.from_bytes(row[0]))
+            raise SetFoundError(self._shard_set(connection))
+
+    def _shard_set(self, connection: Connection) -> ShardSet:
+        """The list of shards that this schema holds."""
+        row = connection.execute(f"SELECT data FROM {self._schema.of('state')} WHERE one").fetchone()
+        return ShardSet.from_bytes(row[0])
 
     def _membership(self, connection: Connection) -> Member:
         """The place of this shard in its set."""
@@ -620,9 +623,7 @@ class PostgresEngine:
             self._check(connection, found)
         else:
             try:
-                if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchone() is None:
-                    connection.execute(f"CREATE SCHEMA {self._schema.quoted}")
-                connection.execute("; ".join(self._schema.creating(is_shard=self._member is not None)))
+                self._create_tables(connection, self._schema.creating(is_shard=self._member is not None))
             except self._psycopg.errors.InsufficientPrivilege as error:
                 raise StoreError(
                     f"{self.path} has no tables of tsmodel, and this user may not create them ({_said(error)}): ask "
@@ -635,6 +636,12 @@ class PostgresEngine:
                 insert = f"INSERT INTO {self._schema.of('shard')} (set_id, number, count, set_name) VALUES (%s, %s, %s, %s)"
                 connection.execute(insert, msgspec.structs.astuple(self._member))
         connection.execute("COMMIT")
+
+    def _create_tables(self, connection: Connection, statements: Sequence[str]) -> None:
+        there = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+        if connection.execute(there, (self._schema.name,)).fetchone() is None:
+            connection.execute(f"CREATE SCHEMA {self._schema.quoted}")
+        connection.execute("; ".join(statements))
 
     @contextmanager
     def _errors(self, consequence: str = "", *, wait: bool = True) -> Iterator[None]:

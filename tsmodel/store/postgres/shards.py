@@ -55,9 +55,12 @@ from tsmodel.errors import (
 )
 from tsmodel.forking import in_child
 from tsmodel.keys import KeyRange
+from tsmodel.store.capabilities import Outline, Position
 from tsmodel.store.intake import Put
+from tsmodel.store.postgres.database import Database, database_of, without_password
 from tsmodel.store.postgres.engine import PostgresEngine, library
-from tsmodel.store.postgres.members import (
+from tsmodel.store.postgres.sets import (
+    CONTENTS,
     MOST_SHARDS,
     Kind,
     Member,
@@ -72,7 +75,6 @@ from tsmodel.store.postgres.members import (
     shard_of,
     shards_in,
 )
-from tsmodel.store.postgres.options import Database, database_of, without_password
 from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection
 from tsmodel.store.postgres.store import PostgresStore
 from tsmodel.store.store import check_puts
@@ -98,12 +100,7 @@ _log = logging.getLogger("tsmodel.store")
 
 def open_database(database: Database, cache_bytes: int) -> PostgresStore | ShardedStore:
     """Opens the store in a schema of a database, or all shards if the schema holds a list of shards. Raises the same errors
-    as `PostgresEngine`.
-
-    Args:
-        database: the schema.
-        cache_bytes: size limit of the block cache, in bytes.
-    """
+    as `PostgresEngine`."""
     try:
         return PostgresStore(PostgresEngine(database, cache_bytes))
     except SetFoundError as error:
@@ -111,13 +108,7 @@ def open_database(database: Database, cache_bytes: int) -> PostgresStore | Shard
 
 
 class Shard:
-    """One shard as a backend. It is opened when it is first used.
-
-    Args:
-        member: its place in the set.
-        database: its schema.
-        cache_bytes: size limit of its block cache, in bytes.
-    """
+    """One shard as a backend. It is opened when it is first used."""
 
     def __init__(self, member: Member, database: Database, cache_bytes: int) -> None:
         self.member = member
@@ -229,16 +220,7 @@ class Shard:
 
 
 class ShardedPut:
-    """A put that arrives in pieces, split by shard.
-
-    Args:
-        begin: begins the put of a shard.
-        shard_of: returns the shard of a cid.
-
-    Attributes:
-        parts: the put of each shard that has records.
-        is_gone: returns whether the sender has given up.
-    """
+    """A put that arrives in pieces; see `ArrivingPut`. `parts` has the put of each shard that has records."""
 
     def __init__(self, begin: Callable[[int], Put], shard_of: Callable[[int], int]) -> None:
         self._begin = begin
@@ -483,6 +465,18 @@ class ShardedStore:
         """Describes the contents of all shards; `last_acq` is the least. See `tsmodel.store.maintenance.info_of`."""
         return _joined_info(self.path, [shard.store.info() for shard in self.shards])
 
+    def outline(self, box: KeyRange) -> Generator[Outline | Chunk, None, None]:
+        """See `Outliner`."""
+        for shard in self._of([box]):
+            yield from shard.store.outline(box)
+
+    def position(self) -> Position:
+        """See `Outliner`. The number of puts is negative, which says that records may still come below `acq`, unless all
+        shards could be advanced to it."""
+        self.last_acq(_EVERYTHING)
+        acqs, puts, removals = zip(*(shard.store.position() for shard in self.shards), strict=True)
+        return Position(max(acqs), sum(puts) if len(set(acqs)) == 1 else -sum(puts), sum(removals))
+
     def close(self) -> None:
         """Closes all connections."""
         for shard in self.shards:
@@ -525,11 +519,7 @@ _SUMMED: Final = ("records", "bytes", "stored", "runs", "blocks", "ahead")
 
 
 class Part:
-    """Some shards of a set.
-
-    Args:
-        shards: the shards.
-    """
+    """Some shards of a set."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = shards
@@ -594,15 +584,8 @@ def _planned(
     urls: Sequence[str],
     databases: Sequence[Database],
 ) -> ShardSet:
-    """Decides which list of shards to store, and refuses shards that do not belong in it.
-
-    Args:
-        name: name of the coordinating schema.
-        found: the list that it holds; None if it holds none.
-        members: the place of each shard in a set, as its schema says; None without tables.
-        urls: URLs of the shards.
-        databases: schemas of the shards.
-    """
+    """Decides which list of shards to store, and refuses shards that do not belong in it. `found` is the list that the
+    coordinating schema holds, and `members` the place of each shard as its schema says, None without tables."""
     count = len(urls)
     if found is not None and found.is_ready and len(found.urls) != count:
         raise StoreFormatError(
@@ -655,16 +638,8 @@ class _Examined(PostgresEngine):
     def member(self) -> Member | None:
         """See `_member`."""
         with self._errors(), self._leased("BEGIN") as (connection, _):
-            kind = self._kind(connection)
-            if kind is None:
-                return None
-            if kind != "shard":
-                what = "a list of shards" if kind == "set" else "a store of its own"
-                raise StoreFormatError(
-                    f"{self.path} holds {what}, which no shard can take over; name another schema with ?schema=...",
-                    path=self.path,
-                )
-            return self._membership(connection)
+            remedy = ", which no shard can take over; name another schema with ?schema=..."
+            return self._membership(connection) if self._holds(connection, "shard", remedy) else None
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:
@@ -680,41 +655,34 @@ class _Examined(PostgresEngine):
             StoreFormatError: if the schema holds something else.
         """
         with self._errors():
-            kind = self._kind(connection)
-            if kind is None:
-                return None
-            if kind != "set":
-                what = "a shard" if kind == "shard" else "a store of its own, with records"
-                raise StoreFormatError(
-                    f"{self.path} holds {what}: name another schema for the list of shards with ?schema=..., and move "
-                    "records by session.copy or `tsmodel copy`",
-                    path=self.path,
-                )
-            row = connection.execute(f"SELECT data FROM {self._schema.of('state')} WHERE one").fetchone()
-            return ShardSet.from_bytes(row[0])
+            remedy = (
+                ": name another schema for the list of shards with ?schema=..., and move records by session.copy or "
+                "`tsmodel copy`"
+            )
+            return self._shard_set(connection) if self._holds(connection, "set", remedy) else None
 
     def keep(self, connection: Connection, found: ShardSet) -> None:
         """Stores the list of shards. Creates the schema and its table if they do not exist."""
-        state, name = self._schema.of("state"), self._schema.name
         with self._errors(), connection.transaction():
             if self._format_of(connection) is None:
-                if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchone() is None:
-                    connection.execute(f"CREATE SCHEMA {self._schema.quoted}")
-                connection.execute(self._schema.creating()[0])
+                self._create_tables(connection, self._schema.creating()[:1])
             connection.execute(
-                f"INSERT INTO {state} (one, format, data) VALUES (true, %s, %b) ON CONFLICT (one) DO UPDATE SET data = "
-                "excluded.data",
+                f"INSERT INTO {self._schema.of('state')} (one, format, data) VALUES (true, %s, %b) "
+                "ON CONFLICT (one) DO UPDATE SET data = excluded.data",
                 (format_of("set", FORMAT_VERSION), found.to_bytes()),
             )
 
-    def _kind(self, connection: Connection) -> Kind | None:
+    def _holds(self, connection: Connection, wanted: Kind, remedy: str) -> bool:
+        """Whether the schema holds what is wanted; False if it has no tables."""
         found = self._format_of(connection)
         if found is None:
-            return None
+            return False
         kind, version = kind_of(found)
         if version != FORMAT_VERSION:
             self._check(connection, found)  # raises, and says why
-        return kind
+        if kind != wanted:
+            raise StoreFormatError(f"{self.path} holds {CONTENTS[kind]}{remedy}", path=self.path)
+        return True
 
 
 def _merged(scans: Sequence[Scan]) -> Generator[Chunk, None, int]:

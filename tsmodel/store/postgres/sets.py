@@ -20,9 +20,10 @@ from xxhash import xxh3_64_intdigest
 
 from tsmodel.errors import SessionError, StoreCorruptError
 from tsmodel.keys import KeyRange
-from tsmodel.store.postgres.options import Database, database_of
+from tsmodel.store.postgres.database import Database, database_of
 
 __all__ = [
+    "CONTENTS",
     "MOST_SHARDS",
     "Kind",
     "Member",
@@ -42,6 +43,8 @@ Kind = Literal["store", "set", "shard"]
 MOST_SHARDS: Final = 999
 _FORMATS: Final[dict[Kind, int]] = {"store": 0, "set": 1000, "shard": 2000}
 """Added to the version of the tables, so that a tsmodel without shards refuses lists of shards, and shards."""
+CONTENTS: Final[dict[Kind, str]] = {"store": "a store of its own", "set": "a list of shards", "shard": "a shard"}
+"""What schemas hold, in messages."""
 _CID: Final = struct.Struct("<q")
 _NUMBERS: Final = MOST_SHARDS + 1
 
@@ -145,12 +148,7 @@ def shards_in(boxes: Iterable[KeyRange], count: int) -> list[int]:
 
 
 def numbered(local: int, shard: int) -> int:
-    """The number of a put or removal in its set.
-
-    Args:
-        local: its number in its shard.
-        shard: the shard, from 0.
-    """
+    """The number in the set of a put or removal with number `local` in a shard, from 0."""
     return local * _NUMBERS + shard + 1
 
 
@@ -165,13 +163,7 @@ def shard_in(number: int) -> int:
 
 
 def shard_database(psycopg: Any, coordinator: Database, url: str, label: str) -> Database:
-    """The schema of a shard. Parts that its URL omits are taken from the coordinating schema.
-
-    Args:
-        psycopg: the library.
-        coordinator: the coordinating schema.
-        url: URL of the shard.
-        label: name of the shard in messages.
+    """The schema of a shard. Parts that its URL omits are taken from the coordinating schema. `label` is for messages.
 
     Raises:
         SessionError: if the URL is not valid.

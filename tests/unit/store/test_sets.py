@@ -6,7 +6,8 @@ import pytest
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KeyRange
-from tsmodel.store.postgres.members import (
+from tsmodel.store.postgres.database import without_password
+from tsmodel.store.postgres.sets import (
     ShardSet,
     format_of,
     kind_of,
@@ -16,7 +17,6 @@ from tsmodel.store.postgres.members import (
     shard_of,
     shards_in,
 )
-from tsmodel.store.postgres.options import without_password
 
 
 def test_the_shard_of_a_cid_never_changes() -> None:
