@@ -20,7 +20,7 @@ from benchmarks.harness import Result
 
 
 def peers(size: int) -> list[Result]:
-    """The row that needs libraries of others, which are imported only for it."""
+    """Measures the row peers, whose libraries are imported only for it."""
     try:
         from benchmarks import peers as others
     except ImportError as error:
@@ -29,7 +29,7 @@ def peers(size: int) -> list[Result]:
 
 
 def postgres(size: int) -> list[Result]:
-    """The row that needs a server."""
+    """Measures the row postgres, which needs a server."""
     try:
         from benchmarks import postgres as server
     except ImportError as error:
@@ -92,7 +92,7 @@ def shown(result: Result) -> str:
 
 
 def draw(results: list[Result], path: Path) -> None:
-    """The ratios as bars; a line at 1, where both take the same time."""
+    """Draws the ratios as bars, with a line at 1, where both take the same time."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

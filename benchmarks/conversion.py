@@ -22,7 +22,7 @@ LINES = 200_000
 
 @attrs.frozen
 class Row:
-    """What cattrs makes of a line."""
+    """A line as cattrs structures it."""
 
     cid: int
     mid: int
@@ -34,18 +34,18 @@ class Row:
 
 
 def ours(path: Path) -> None:
-    """Models, one after another."""
+    """Reads models one by one."""
     deque(Reading.load_csv(path), maxlen=0)
 
 
 def with_cattrs(path: Path, converter: cattrs.Converter) -> None:
-    """An attrs object for each line."""
+    """Makes an attrs object of each line."""
     with path.open(newline="") as file:
         deque((converter.structure(line, Row) for line in csv.DictReader(file)), maxlen=0)
 
 
 def told(converter: cattrs.Converter, times: str) -> cattrs.Converter:
-    """A converter that knows what cattrs needs to be told: that "false" is not true, and what a time is."""
+    """Teaches a converter that "false" is not true, and how to read a time."""
     converter.register_structure_hook(bool, lambda text, _: {"true": True, "false": False}[text])
     if times == "iso":
         converter.register_structure_hook(Time, lambda text, _: to_ns(text))
@@ -53,7 +53,7 @@ def told(converter: cattrs.Converter, times: str) -> cattrs.Converter:
 
 
 def write(path: Path, times: Literal["ns", "iso"]) -> None:
-    """A file as a meter's software exports it: it knows no acq."""
+    """Writes a file as a meter's software exports it, without acq."""
     start = to_ns("2026-03-01T00:00:00Z")
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -64,7 +64,7 @@ def write(path: Path, times: Literal["ns", "iso"]) -> None:
 
 
 def measure() -> list[Result]:
-    """Lines on disk: times as ISO 8601 text, and as nanoseconds."""
+    """Measures imports with times as ISO 8601 text and as nanoseconds."""
     results = []
     with tempfile.TemporaryDirectory(dir=".") as directory:
         path = Path(directory, "readings.csv")

@@ -1,4 +1,4 @@
-"""What is measured with: a model of 9 payload bytes (45 on the wire), objects, and chunks."""
+"""The data of the benchmarks: a model with a payload of 9 bytes (45 on the wire), objects and chunks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Reading(TSModel):
 
 
 def readings(count: int, first: int = 0, meters: int = 1000) -> list[Reading]:
-    """Readings in order of time, one meter after another, as a collector sees them."""
+    """Readings sorted by time, with the meters in turn, as a collector receives them."""
     return [
         Reading(cid=1, mid=n % meters, moid=7, cap=n // meters * 10**9, counter=n, volts=n / 2, valid=n % 3 == 0)
         for n in range(first, first + count)
@@ -30,12 +30,12 @@ def put(store: EmbeddedStore, rows: list[Reading]) -> None:
 
 
 def chunks_of(rows: list[Reading]) -> list[Chunk]:
-    """The chunks that a store in memory would give for these rows."""
+    """Returns the chunks of a store in memory with these rows."""
     store = open_store(None)
     put(store, rows)
     return copied(store.scan(KeyRange()))
 
 
 def copied(chunks: Iterable[Chunk]) -> list[Chunk]:
-    """Chunks that stay."""
+    """Copies chunks whose bytes may be reused."""
     return [chunk.kept() for chunk in chunks]

@@ -60,7 +60,7 @@ class PlainPayloadType:
 
 
 def plain_decode(chunk: memoryview, payload_type: PlainPayloadType) -> list[PlainRecord]:
-    """One record after another: its size, its key, its payload."""
+    """Decodes records one by one: size, key, payload."""
     rows = []
     at = 0
     while at < len(chunk):
@@ -73,7 +73,7 @@ def plain_decode(chunk: memoryview, payload_type: PlainPayloadType) -> list[Plai
 
 
 def plain_encode(rows: list[PlainRecord], payload_type: PlainPayloadType) -> bytes:
-    """One record after another, as a put wants them: in batches of one cid."""
+    """Encodes records one by one, in batches of one cid, as a put needs them."""
     batches: dict[int, list[bytes]] = {}
     for row in rows:
         key = row.key
@@ -85,7 +85,7 @@ def plain_encode(rows: list[PlainRecord], payload_type: PlainPayloadType) -> byt
 
 
 def measure() -> list[Result]:
-    """Decoding chunk by chunk, as they arrive, and encoding."""
+    """Measures decoding, chunk by chunk, and encoding."""
     rows = readings(COUNT)
     chunks = chunks_of(rows)
     codec = codec_of(Reading)

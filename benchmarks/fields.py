@@ -64,7 +64,7 @@ class PlainValue:
 
 @attrs.frozen
 class Kind:
-    """A model, values for it, and the payload of a value as one writes it by hand."""
+    """A model, its values, and code for its payload as users write it by hand."""
 
     model: type[Any]
     value: Callable[[int], Any]
@@ -98,8 +98,8 @@ def _long_text(buffer: bytes) -> PlainValue:
 
 
 def _pack_long_text(row: PlainValue) -> bytes:
-    octets: bytes = row.value.encode()
-    return struct.pack("<iH", row.counter, len(octets)) + octets
+    encoded: bytes = row.value.encode()
+    return struct.pack("<iH", row.counter, len(encoded)) + encoded
 
 
 KINDS = {
@@ -124,7 +124,7 @@ KINDS = {
 
 
 def plain_decode(chunk: bytes, unpack: Callable[[bytes], PlainValue]) -> list[PlainRecord]:
-    """One record after another."""
+    """Decodes records one by one."""
     rows, at = [], 0
     while at < len(chunk):
         (n,) = struct.unpack("<i", chunk[at : at + 4])
@@ -136,7 +136,7 @@ def plain_decode(chunk: bytes, unpack: Callable[[bytes], PlainValue]) -> list[Pl
 
 
 def plain_encode(rows: list[PlainRecord], pack: Callable[[PlainValue], bytes]) -> bytes:
-    """One record after another, as a put wants them."""
+    """Encodes records one by one, as a put needs them."""
     pieces = []
     for row in rows:
         payload = pack(row.value)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def _read(codec: RowCodec[Any], chunk: RowChunk) -> list[Any]:
 
 
 def measure() -> list[Result]:
-    """Each kind of field by itself, beside an integer."""
+    """Measures each kind of field beside an integer."""
     results = []
     for name, kind in KINDS.items():
         rows = [kind.model(cid=1, mid=at % 100, moid=7, cap=at, counter=at, value=kind.value(at)) for at in range(COUNT)]

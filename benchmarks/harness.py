@@ -1,4 +1,4 @@
-"""Timing side by side: contestants take turns, so that what else the machine does hits them alike."""
+"""Timing side by side: contestants take turns, so that other load on the machine affects them alike."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Times(dict[str, list[float]]):
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """Returns how long a call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

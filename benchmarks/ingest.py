@@ -17,7 +17,7 @@ BATCH, BATCHES = 100_000, 5
 
 
 def ours(path: Path, batches: list[list[Reading]]) -> None:
-    """A session that flushes each batch."""
+    """Stores batches in a session, which flushes each."""
     with connect(path) as session:
         for rows in batches:
             session.add_all(rows)
@@ -25,7 +25,7 @@ def ours(path: Path, batches: list[list[Reading]]) -> None:
 
 
 def sqlite_rows(path: Path, batches: list[list[Reading]], key: str) -> None:
-    """`executemany` of tuples, a transaction each batch."""
+    """Stores batches by `executemany`, each in a transaction."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -44,7 +44,7 @@ def sqlite_rows(path: Path, batches: list[list[Reading]], key: str) -> None:
 
 @contextmanager
 def fresh_files() -> Iterator[Callable[[], Path]]:
-    """Gives new paths on the disk of the current directory; what was there before is gone."""
+    """Yields new paths on the disk of the current directory, and removes the files of the previous one."""
     with tempfile.TemporaryDirectory(dir=".") as directory:
         numbers = count()
 
@@ -57,7 +57,7 @@ def fresh_files() -> Iterator[Callable[[], Path]]:
 
 
 def of_batches(size: int, number: int) -> list[Result]:
-    """Ingest of so many batches of one size, each committed."""
+    """Measures ingest of batches of one size, each committed."""
     batches = [readings(size, first) for first in range(0, size * number, size)]
     with fresh_files() as fresh:
         times = race(
@@ -77,5 +77,5 @@ def of_batches(size: int, number: int) -> list[Result]:
 
 
 def measure() -> list[Result]:
-    """Ingest of models in batches of 1, 1,000 and 100,000."""
+    """Measures ingest of models in batches of 1, 1,000 and 100,000."""
     return [*of_batches(1, 300), *of_batches(1000, 100), *of_batches(BATCH, BATCHES)]

@@ -56,7 +56,7 @@ def records_in_get_form(count: int) -> bytes:
 
 
 def answer_all(listener: socket.socket, answer: bytes) -> None:
-    """The peer: answers each GET with one recorded answer, and each PUT when its end guard has come."""
+    """The peer: sends one recorded answer to each GET, and acknowledges each PUT at its end guard."""
     stored = b"".join(put_answer(1, 2))
     while True:
         connection, _ = listener.accept()
@@ -71,7 +71,7 @@ def _answer(connection: socket.socket, answer: bytes, stored: bytes) -> None:
             if buffer[0] == 1:
                 connection.sendall(answer)
                 continue
-            # What is put here holds no guard but the last four bytes, however it is cut into batches.
+            # The records here contain no guard except the last four bytes, however they are split into batches.
             end = bytes(buffer[:received])
             while not end.endswith(GUARD):
                 received = connection.recv_into(buffer)
@@ -81,7 +81,7 @@ def _answer(connection: socket.socket, answer: bytes, stored: bytes) -> None:
 
 @contextmanager
 def peer(answer: bytes, request: bytes = GUARD) -> Iterator[tuple[str, int]]:
-    """A peer in a process of its own, for puts of the records in `request`."""
+    """Runs a peer in its own process, for puts of the records in `request`."""
     assert request.index(GUARD) == len(request) - len(GUARD)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = multiprocessing.get_context("fork").Process(target=answer_all, args=(listener, answer), daemon=True)
@@ -94,7 +94,7 @@ def peer(answer: bytes, request: bytes = GUARD) -> Iterator[tuple[str, int]]:
 
 
 def receive_bare(address: tuple[str, int], size: int) -> None:
-    """The least that a client can do: take the bytes."""
+    """Does the least that a client can do: receive the bytes."""
     buffer = memoryview(bytearray(2**20))
     with socket.create_connection(address) as connection:
         connection.sendall(GET)
@@ -104,14 +104,14 @@ def receive_bare(address: tuple[str, int], size: int) -> None:
 
 
 def send_bare(address: tuple[str, int], request: bytes) -> None:
-    """The least that a client can do: send the bytes, and wait for the answer."""
+    """Does the least that a client can do: send the bytes and wait for the answer."""
     with socket.create_connection(address) as connection:
         connection.sendall(request)
         connection.recv(64)
 
 
 def receive_plain(address: tuple[str, int], size: int) -> list[PlainRecord]:
-    """What users write: receive, then a loop over the records."""
+    """Does what users write: receive, then loop over the records."""
     data = bytearray()
     with socket.create_connection(address) as connection:
         connection.sendall(GET)
@@ -121,14 +121,14 @@ def receive_plain(address: tuple[str, int], size: int) -> list[PlainRecord]:
 
 
 def request_of(records: np.ndarray[Any, Any]) -> bytes:
-    """The bytes of a put of these columns."""
+    """Returns the bytes of a put of these columns."""
     batches = NumpyPayloadType(PAYLOAD).encode(records, with_acq=False).batches
     body = b"".join(struct.pack("<ii", batch.cid, len(batch.records)) + bytes(batch.records) for batch in batches)
     return struct.pack("<iQ", 5, 0) + body + GUARD
 
 
 def with_channel(address: tuple[str, int], payload_type: Any, call: Callable[[Channel[Any]], object]) -> Callable[[], None]:
-    """A call on a new channel."""
+    """Makes a call on a new channel."""
 
     def work() -> None:
         with Channel(*address, payload_type) as channel:
@@ -140,7 +140,7 @@ def with_channel(address: tuple[str, int], payload_type: Any, call: Callable[[Ch
 def with_async_channel(
     address: tuple[str, int], payload_type: Any, call: Callable[[AsyncChannel[Any]], Awaitable[object]]
 ) -> Callable[[], None]:
-    """The same, asynchronously."""
+    """Makes a call on a new asynchronous channel."""
 
     async def main() -> None:
         async with AsyncChannel(*address, payload_type) as channel:
@@ -150,7 +150,7 @@ def with_async_channel(
 
 
 def client_rows() -> list[Result]:
-    """GET and PUT of columns and of objects."""
+    """Measures GET and PUT of columns and of objects."""
     chunk = records_in_get_form(COUNT)
     answer = b"".join([*get_begin(), chunk, *get_end(1)])
     columns = np.frombuffer(chunk, NumpyPayloadType(PAYLOAD).parsing_dtype)
@@ -177,7 +177,7 @@ def client_rows() -> list[Result]:
 
 
 def serve_flight(records: bytes, said: Connection) -> None:
-    """An Arrow Flight server of one table: the columns of some records in GET form."""
+    """Runs an Arrow Flight server of one table: the columns of some records in GET form."""
     import pyarrow as pa
     from pyarrow import flight
 
@@ -195,7 +195,7 @@ def serve_flight(records: bytes, said: Connection) -> None:
 
 @contextmanager
 def flight_peer(records: bytes) -> Iterator[Callable[[], object]]:
-    """What gets a table from an Arrow Flight server in a process of its own."""
+    """Yields a function that gets a table from an Arrow Flight server in its own process."""
     from pyarrow import flight
 
     context = multiprocessing.get_context("spawn")
@@ -211,7 +211,7 @@ def flight_peer(records: bytes) -> Iterator[Callable[[], object]]:
 
 
 def frame_rows() -> list[Result]:
-    """GET to frames by a query."""
+    """Measures GET to frames by a query."""
     chunk = records_in_get_form(COUNT)
     answer = b"".join([*get_begin(), chunk, *get_end(1)])
     with peer(answer) as address, connect("tstorage://{}:{}".format(*address)) as session, flight_peer(chunk) as get_flight:
@@ -232,7 +232,7 @@ def frame_rows() -> list[Result]:
 
 
 def object_rows() -> list[Result]:
-    """The same with objects."""
+    """Measures GET and PUT of objects by a session."""
     chunk = records_in_get_form(OBJECTS)
     answer = b"".join([*get_begin(), chunk, *get_end(1)])
     rows = readings(OBJECTS)
@@ -281,7 +281,7 @@ def object_rows() -> list[Result]:
 
 @contextmanager
 def served(path: Path, *options: str) -> Iterator[tuple[str, int]]:
-    """Our server, in a process of its own."""
+    """Runs our server in its own process."""
     command = [sys.executable, "-m", "tsmodel", "serve", "--data", str(path), "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
@@ -293,7 +293,7 @@ def served(path: Path, *options: str) -> Iterator[tuple[str, int]]:
 
 
 def server_rows() -> list[Result]:
-    """What the server sends, and how it does with 200 at once."""
+    """Measures what the server sends, alone and to 200 clients at once."""
     with tempfile.TemporaryDirectory(dir=".") as directory:
         path = Path(directory, "served.tsdb")
         store = open_store(path)
@@ -343,7 +343,7 @@ def server_rows() -> list[Result]:
 
 
 def puts_at_once(address: tuple[str, int], clients: int, seconds: float = 2) -> float:
-    """Puts of one record a second, by so many clients that wait for each answer."""
+    """Returns how many puts of one record a second many clients make that wait for each answer."""
     done = count()
     until = time.perf_counter() + seconds
     with selectors.DefaultSelector() as ready:
@@ -363,13 +363,13 @@ def puts_at_once(address: tuple[str, int], clients: int, seconds: float = 2) -> 
 
 
 def one_record(cid: int, cap: int) -> bytes:
-    """A put of one record."""
+    """Returns the bytes of a put of one record."""
     record = struct.pack("<iqiq", 29, cap % 1000, 7, cap) + b"123456789"
     return struct.pack("<iQii", 5, 0, cid, len(record)) + record + GUARD
 
 
 def crowd(address: tuple[str, int]) -> tuple[list[float], int]:
-    """Seconds that each of 200 clients took, all at once, and how many failed."""
+    """Returns the seconds that each of 200 simultaneous clients took, and how many failed."""
     taken: list[float] = []
     gate = threading.Barrier(200)
 
@@ -391,5 +391,5 @@ def crowd(address: tuple[str, int]) -> tuple[list[float], int]:
 
 
 def measure() -> list[Result]:
-    """All of it."""
+    """Measures all rows."""
     return [*client_rows(), *frame_rows(), *object_rows(), *server_rows()]

@@ -46,7 +46,7 @@ OBJECTS = 200_000
 
 
 class Base(orm.DeclarativeBase):  # type: ignore[misc]
-    """What SQLAlchemy's models derive from."""
+    """Base class of SQLAlchemy's models."""
 
 
 class Row(Base):
@@ -126,7 +126,7 @@ def ingest_of_objects(size: int) -> Result:
         Base.metadata.create_all(engine)
         for number, batch in enumerate(batches):
             with orm.Session(engine) as session:
-                # Objects of the ORM are made on both sides' clock: it cannot store others, nor the same ones twice.
+                # Both sides make their objects while timed: the ORM cannot store an object twice.
                 session.bulk_save_objects([
                     Row(cid=r.cid, mid=r.mid, moid=r.moid, cap=r.cap, acq=number * BATCH + at, counter=r.counter,
                         volts=r.volts, valid=r.valid)
@@ -147,7 +147,7 @@ def _durable(connection: Any, _record: object) -> None:
 
 
 def single_puts() -> Result:
-    """One object a put, durable, against one row an insert."""
+    """Measures durable puts of one object against inserts of one row."""
     numbers, others = count(), count()
     with tempfile.TemporaryDirectory(dir=".") as directory, ExitStack() as stack:
         session = stack.enter_context(connect(Path(directory, "ours.tsdb")))
@@ -197,13 +197,13 @@ class Stores:
     bytes: dict[str, float]
 
     def sql(self, text: str) -> Callable[[], pa.Table]:
-        """A query of DuckDB to Arrow."""
+        """Runs a query of DuckDB to Arrow."""
         return lambda: self.duck.sql(text).to_arrow_table()
 
 
 @contextmanager
 def stores(size: int) -> Iterator[Stores]:
-    """Fills all of them."""
+    """Fills all stores."""
     with tempfile.TemporaryDirectory(dir=".") as name, ExitStack() as stack:
         directory = Path(name)
         path, parquet = directory / "ours.tsdb", directory / "readings.parquet"
@@ -225,7 +225,7 @@ def stores(size: int) -> Iterator[Stores]:
 
 
 def sizes(given: Stores) -> list[Result]:
-    """Bytes a record, compared with Parquet's: as they were put, and after `session.compact()`."""
+    """Compares bytes per record with Parquet's: as put, and after `session.compact()`."""
     path = given.directory / "compact.tsdb"
     given.session.backup(path)
     with connect(path) as session:
@@ -242,7 +242,7 @@ def sizes(given: Stores) -> list[Result]:
 
 
 def reads(given: Stores) -> list[Result]:
-    """Everything to Arrow, a count, and parts of everything."""
+    """Measures a scan to Arrow, a count, and partial scans."""
     size, last = given.size, given.last
     meters = max(1, size // SERIES)
     steps = -(-size // meters)
@@ -297,7 +297,7 @@ def reads(given: Stores) -> list[Result]:
 
 
 def one_series(given: Stores) -> list[Result]:
-    """A series of 1,000, another one each time, so that our cache has few of its blocks."""
+    """Reads one series of 1,000, a different one each time, so that our cache has few of its blocks."""
     rng = random.Random(4)
     dataset = ds.dataset(given.parquet)
     series = Times(["cached", "uncached", "DuckDB", "Parquet"])
@@ -330,7 +330,7 @@ def one_series(given: Stores) -> list[Result]:
 
 
 def exchange(given: Stores) -> list[Result]:
-    """Parquet and CSV, out and in."""
+    """Measures export and import of Parquet and CSV."""
     size, directory, parquet = given.size, given.directory, given.parquet
     written, other, text = (directory / name for name in ("written.parquet", "theirs.parquet", "ours.csv"))
     query = given.session.query(Reading)
@@ -410,7 +410,7 @@ def rows_of(given: Stores) -> list[Result]:
 
 
 def over_tcp(size: int) -> list[Result]:
-    """GET to columns and to Arrow, from a peer that sends a recorded answer."""
+    """Measures GET to columns and to Arrow, from a peer that sends a recorded answer."""
     answer = b"".join([*get_begin(), records_in_get_form(size), *get_end(1)])
     with peer(answer) as address:
         url = f"tstorage://{address[0]}:{address[1]}?timeout=60"
@@ -433,7 +433,7 @@ def over_tcp(size: int) -> list[Result]:
 
 
 def measure(size: int = 1_000_000) -> list[Result]:
-    """All of it, with so many records."""
+    """Measures all rows with `size` records."""
     found = [ingest_of_columns(size), ingest_of_objects(min(size, 50_000)), single_puts()]
     with stores(size) as given:
         for some in (reads, one_series, exchange, rows_of, sizes):

@@ -48,7 +48,7 @@ _TABLE: Final = (
 
 
 def columns(count: int, first: int = 0) -> Columns:
-    """Records in the order of time, one meter after another, with noise in what they measure."""
+    """Records sorted by time, with the meters in turn and noisy values."""
     at = np.arange(first, first + count)
     noise = np.random.default_rng(first)
     return {
@@ -61,7 +61,7 @@ def columns(count: int, first: int = 0) -> Columns:
 
 
 def store(session: Session, batches: list[Columns], cid: int = 1) -> None:
-    """Stores batches, each committed."""
+    """Stores batches and commits each."""
     for batch in batches:
         session.add_columns(Reading, cid=cid, moid=7, **batch)
         session.flush()
@@ -97,7 +97,7 @@ def read_rows(connection: Any, table: str, where: str = "") -> Any:
 
 @contextmanager
 def database() -> Iterator[str]:
-    """The URL of a database: a server of our own that syncs, unless the environment names one."""
+    """Yields the URL of a database: that in the environment, or that of a new server with fsync."""
     if url := os.environ.get("TSMODEL_BENCH_POSTGRES"):
         yield url
         return
@@ -115,7 +115,7 @@ def database() -> Iterator[str]:
 
 
 def measure(size: int) -> list[Result]:
-    """Ingest, scans, one series, bytes, and several writers."""
+    """Measures ingest, scans, one series, bytes, and several writers."""
     psycopg: Any = importlib.import_module("psycopg")
     batches = [columns(BATCH, first) for first in range(0, size, BATCH)]
     count = sum(len(batch["mid"]) for batch in batches)
@@ -212,7 +212,7 @@ def _stored(target: str, batches: list[Columns]) -> None:
 
 
 def _writers(target: str, fresh: Any, size: int) -> Result:
-    """What several processes store together, against one."""
+    """Measures several writing processes against one."""
     taken: dict[int, list[float]] = {1: [], WRITERS: []}
     each = max(4, size // BATCH // WRITERS)
     for _ in range(3):
@@ -243,10 +243,10 @@ def _writers(target: str, fresh: Any, size: int) -> Result:
 
 
 def work(target: str, count: int, cid: int) -> None:
-    """One of several writers: stores batches when it is let."""
+    """Runs one of several writers, which stores batches on a signal."""
     batches = [columns(BATCH, first * BATCH) for first in range(count)]
     with connect("memory:") as session:
-        store(session, [columns(BATCH)])  # what is imported late is there
+        store(session, [columns(BATCH)])  # loads what is imported late
     with connect(target) as session:
         print("ready", flush=True)
         sys.stdin.read()

@@ -40,7 +40,7 @@ def filled(target: str | Path, size: int, cache_bytes: int | None = None) -> Ite
 
 
 def filters(target: str | Path, where: str, cache_bytes: int | None = None) -> list[Result]:
-    """A condition on a field, and a count, against Python loops over objects."""
+    """Measures a condition on a field, and a count, against Python loops over objects."""
     with filled(target, FILTERED, cache_bytes) as session:
         query = session.query(Reading)
         kept = query.where(Reading.volts < 10)
@@ -62,7 +62,7 @@ def filters(target: str | Path, where: str, cache_bytes: int | None = None) -> l
 
 
 def _peak() -> int:
-    """The peak memory of this process in bytes."""
+    """Returns the peak memory of this process in bytes."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
@@ -87,7 +87,7 @@ def _best(path: Path) -> int:
 
 
 def memory(size: int) -> list[Result]:
-    """How much memory iteration and sorting add."""
+    """Measures how much memory iteration and sorting add."""
     found = []
     with tempfile.TemporaryDirectory(dir=".") as directory:
         path = Path(directory, "memory.tsdb")
@@ -106,7 +106,7 @@ def memory(size: int) -> list[Result]:
 
 
 def measure(size: int = 1_000_000) -> list[Result]:
-    """All rows; `size` is the number of records for the memory rows."""
+    """Measures all rows; `size` is the number of records for the memory rows."""
     with tempfile.TemporaryDirectory(dir=".") as directory:
         in_file = filters(Path(directory, "filter.tsdb"), "in a file")
         uncached = filters(Path(directory, "uncached.tsdb"), "in a file, without cache", 0)

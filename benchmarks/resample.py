@@ -14,7 +14,7 @@ EVERY = "15m"
 
 
 def measure() -> list[Result]:
-    """Six aggregates of 15 minutes, for 1000 series with a record every second."""
+    """Measures six aggregates of 15 minutes, for 1,000 series with a record every second."""
     import polars as pl
 
     store = open_store(None)

@@ -13,7 +13,7 @@ from tsmodel import KeyRange, Session, connect
 from tsmodel.model.model import codec_of
 
 MILLIONS = 5
-METERS = 5000  # so that a series has 1,000 records
+METERS = 5000  # a series has 1,000 records
 BATCH = 100_000
 
 
@@ -27,10 +27,10 @@ def filled(path: Path) -> Session:
 
 
 def measure() -> list[Result]:
-    """A full scan to models, and single series."""
+    """Measures a full scan to models, and single series."""
     codec = codec_of(Reading)
     with tempfile.TemporaryDirectory(dir=".") as directory, filled(Path(directory, "scan.tsdb")) as session:
-        # The same million records each time: objects of all five would measure the allocator.
+        # Reads the same million records each time: objects of all five would measure the allocator.
         box = KeyRange.of(mid=(0, METERS // 5))
         with session.backend.scan(box) as scan:
             chunks = copied(scan)

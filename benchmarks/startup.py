@@ -46,7 +46,7 @@ def cpu(program: str) -> float:
 
 
 def measure() -> list[Result]:
-    """The least of some rounds each: what else the machine does only adds to it."""
+    """Takes the least of several rounds: other load on the machine only adds to it."""
     programs = {"import numpy": "import numpy", **{name: program for name, (program, _) in CASES.items()}}
     least = dict.fromkeys(programs, float("inf"))
     for _ in range(ROUNDS):

@@ -64,12 +64,12 @@ def write(path: Path, points: int) -> None:
 
 
 def main() -> None:
-    """Measures, and prints."""
+    """Measures and prints the times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=10_000_000)
     parser.add_argument("--zooms", type=int, default=40)
     options = parser.parse_args()
-    # A helper of the tests, where the checker does not look.
+    # A helper of the tests, which the type checker does not see.
     from support.browser import browsing, chromium  # type: ignore[import-not-found]
 
     program = chromium()
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def report(what: str, times: list[float]) -> None:
-    """Prints median and longest of some times, in ms."""
+    """Prints the median and the maximum of some times, in ms."""
     print(f"{what:<34} {statistics.median(times):8.1f} ms, at most {max(times):8.1f} ms")
 
 

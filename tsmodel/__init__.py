@@ -43,7 +43,12 @@ if TYPE_CHECKING:
     from tsmodel.errors import TSModelError, WriteError
     from tsmodel.io.retry import Retry
     from tsmodel.keys import Key, KeyRange
-    from tsmodel.model import (
+    from tsmodel.model import Column, Expression, IntColumn, TSModel, TSStruct, field, padding
+    from tsmodel.model.column import count
+    from tsmodel.query import AsyncQuery, Query
+    from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
+    from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
+    from tsmodel.types import (
         Acq,
         Array,
         Bits,
@@ -52,12 +57,10 @@ if TYPE_CHECKING:
         Cap,
         Char,
         Cid,
-        Column,
         Date,
         DateTime,
         Duration,
         Enumerated,
-        Expression,
         Flags,
         Float16,
         Float32,
@@ -66,7 +69,6 @@ if TYPE_CHECKING:
         Int16,
         Int32,
         Int64,
-        IntColumn,
         IpAddress,
         Mid,
         Moid,
@@ -77,21 +79,13 @@ if TYPE_CHECKING:
         Scaled,
         Text,
         Timestamp,
-        TSModel,
-        TSStruct,
         UInt8,
         UInt16,
         UInt32,
         UInt64,
         UnixTime,
         Uuid,
-        field,
-        padding,
     )
-    from tsmodel.model.column import count
-    from tsmodel.query import AsyncQuery, Query
-    from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
-    from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
     from tsmodel.types.converted import Converted, Encoded
 
 else:
@@ -102,15 +96,15 @@ else:
             "errors": "TSModelError WriteError",
             "keys": "Key KeyRange",
             "model.column": "count",
-            "model": (
-                "Acq Array Bits Blob Bool Cap Char Cid Column Date DateTime Duration Enumerated "
-                "Expression Flags Float16 Float32 Float64 Int8 Int16 Int32 Int64 IntColumn IpAddress Mid Moid Nested "
-                "Nullable Packed Padding Scaled Text Timestamp TSModel TSStruct UInt8 UInt16 UInt32 UInt64 UnixTime Uuid "
-                "field padding"
-            ),
+            "model": "Column Expression IntColumn TSModel TSStruct field padding",
             "query": "AsyncQuery Query",
             "session": "AsyncSession Receipt Session connect connect_async",
             "timestamps": "now_ns to_datetime to_iso to_ns",
+            "types": (
+                "Acq Array Bits Blob Bool Cap Char Cid Date DateTime Duration Enumerated Flags Float16 Float32 "
+                "Float64 Int8 Int16 Int32 Int64 IpAddress Mid Moid Nested Nullable Packed Padding Scaled Text "
+                "Timestamp UInt8 UInt16 UInt32 UInt64 UnixTime Uuid"
+            ),
             "types.converted": "Converted Encoded",
         },
         modules="backend client codegen errors frames interop keys layout model query schema server session store testing "

@@ -15,7 +15,6 @@ from tsmodel.codegen.languages import Identifiers, Language
 from tsmodel.codegen.rendering import described, source_of
 from tsmodel.errors import SchemaError
 from tsmodel.model import TSModel
-from tsmodel.model.meta import schema_of
 
 __all__ = ["LANGUAGES", "file_name", "render"]
 
@@ -43,9 +42,7 @@ def render(model: type[TSModel], language: str, *, namespace: str | None = None)
         MissingLibraryError: if Jinja2 is not installed; the extra `codegen` installs it.
     """
     found = _language(language)
-    names = _namespace(namespace, found)
-    _check_concrete(model)
-    return source_of(model, described(model), found, names)
+    return source_of(model, described(model), found, _namespace(namespace, found))
 
 
 def file_name(model: type[TSModel], language: str) -> str:
@@ -57,9 +54,7 @@ def file_name(model: type[TSModel], language: str) -> str:
     Raises:
         SchemaError: as for `render`.
     """
-    found = _language(language)
-    _check_concrete(model)
-    payload = described(model)
+    found, payload = _language(language), described(model)
     return f"{Identifiers(found, model, payload).type_name(payload.name)}.{found.suffix}"
 
 
@@ -81,9 +76,3 @@ def _namespace(namespace: str | None, language: Language) -> tuple[str, ...]:
         if not _NAMESPACE.fullmatch(name) or language.safe(name) != name or name in ("std", "tstorage", "tsmodel_runtime"):
             raise SchemaError(f"{name!r} cannot be a namespace of generated C++; give names such as acme::meters")
     return names
-
-
-def _check_concrete(model: type[TSModel]) -> None:
-    schema = schema_of(model)
-    if schema.abstract:
-        raise SchemaError(f"{schema.model} is abstract: render a subclass", model=schema.model)

@@ -75,6 +75,29 @@ class Language:
         return f"{name}_" if name in self.keywords or self.reserved(name) else name
 
 
+_SCALARS: Final = [
+    line.split()
+    for line in """
+        Bool       bool      boolean  bool
+        Int8       int8_t    byte     sbyte
+        Int16      int16_t   short    short
+        Int32      int32_t   int      int
+        Int64      int64_t   long     long
+        UInt8      uint8_t   int      byte
+        UInt16     uint16_t  int      ushort
+        UInt32     uint32_t  long     uint
+        UInt64     uint64_t  long     ulong
+        Timestamp  int64_t   long     long
+        Float16    -         -        Half
+        Float32    float     float    float
+        Float64    double    double   double
+    """.strip().splitlines()
+]
+"""The types of scalars in C, Java and C#; - where there is none."""
+_C_TYPES, _JAVA_TYPES, _CSHARP_TYPES = ({row[0]: row[at] for row in _SCALARS if row[at] != "-"} for at in (1, 2, 3))
+_CPP_TYPES: Final = {name: f"std::{each}" if each.endswith("_t") else each for name, each in _C_TYPES.items()}
+
+
 def _no_half(kind: Kind) -> str | None:
     if isinstance(kind, Number) and kind.scalar.name == "Float16":
         return "it has no 16-bit float; store a Float32, or a Scaled integer"
@@ -94,9 +117,6 @@ _MACROS: Final = re.compile(
 """Names that headers of C, C++ and POSIX define as macros, other than names in capitals. None ends with an underscore."""
 _OURS: Final = re.compile("(tsclient|tsmodel)(_.*)?", re.IGNORECASE)
 
-_INTEGERS: Final = {f"{sign}Int{bits}": f"{sign.lower()}int{bits}_t" for sign in ("", "U") for bits in (8, 16, 32, 64)}
-_C_TYPES: Final = {**_INTEGERS, "Timestamp": "int64_t", "Bool": "bool", "Float32": "float", "Float64": "double"}
-_CPP_TYPES: Final = {name: f"std::{each}" if each.endswith("_t") else each for name, each in _C_TYPES.items()}
 _INFINITIES: Final = {4: "0x7f800000U", 8: "0x7ff0000000000000ULL"}
 _NANS: Final = {4: "0x7fc00000U", 8: "0x7ff8000000000000ULL"}
 
@@ -106,11 +126,10 @@ _C_KEYWORDS: Final = frozenset(
 )
 _CPP_KEYWORDS: Final = _C_KEYWORDS | frozenset(
     "alignas alignof and and_eq bitand bitor bool catch char16_t char32_t class compl concept const_cast constexpr "
-    "decltype delete dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq "
-    "nullptr operator or or_eq "
-    "private protected public reinterpret_cast requires static_assert static_cast template this thread_local throw true "
-    "try typeid typename using virtual wchar_t xor xor_eq std tstorage char8_t consteval constinit co_await co_return "
-    "co_yield".split()
+    "decltype delete dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq nullptr "
+    "operator or or_eq private protected public reinterpret_cast requires static_assert static_cast template this "
+    "thread_local throw true try typeid typename using virtual wchar_t xor xor_eq std tstorage char8_t consteval "
+    "constinit co_await co_return co_yield".split()
 )
 
 
@@ -157,20 +176,6 @@ def _derived_in_cpp(name: str, role: Role) -> list[str]:
 
 # --- Java ---
 
-_JAVA_TYPES: Final = {
-    "Bool": "boolean",
-    "Int8": "byte",
-    "Int16": "short",
-    "Int32": "int",
-    "Int64": "long",
-    "UInt8": "int",
-    "UInt16": "int",
-    "UInt32": "long",
-    "UInt64": "long",
-    "Timestamp": "long",
-    "Float32": "float",
-    "Float64": "double",
-}
 _JAVA_LANG: Final = (
     "Appendable AutoCloseable CharSequence Cloneable Comparable Iterable ProcessHandle Readable Runnable StringTemplate "
     "Boolean Byte Character Class ClassLoader ClassValue Compiler Double Enum Float IO InheritableThreadLocal Integer Long "
@@ -224,30 +229,13 @@ def _in_ascii(text: str) -> str:
 
 # --- C# ---
 
-_CSHARP_TYPES: Final = {
-    "Bool": "bool",
-    "Int8": "sbyte",
-    "Int16": "short",
-    "Int32": "int",
-    "Int64": "long",
-    "UInt8": "byte",
-    "UInt16": "ushort",
-    "UInt32": "uint",
-    "UInt64": "ulong",
-    "Timestamp": "long",
-    "Float16": "Half",
-    "Float32": "float",
-    "Float64": "double",
-}
 _CSHARP_KEYWORDS: Final = frozenset(
     "abstract as base bool break byte case catch char checked class const continue decimal default delegate do double "
-    "else enum event explicit extern false finally fixed float for foreach goto if implicit in int interface "
-    "internal is "
-    "lock long namespace new null object operator out override params private protected public readonly ref "
-    "return sbyte "
-    "sealed short sizeof stackalloc static string struct switch this throw true try typeof uint ulong unchecked unsafe "
-    "ushort using virtual void volatile while Input Output Utf8 TStorage System Half Array Equals GetHashCode GetType "
-    "ToString MemberwiseClone Finalize ReferenceEquals ArgumentException BitConverter DecoderFallbackException "
+    "else enum event explicit extern false finally fixed float for foreach goto if implicit in int interface internal "
+    "is lock long namespace new null object operator out override params private protected public readonly ref return "
+    "sbyte sealed short sizeof stackalloc static string struct switch this throw true try typeof uint ulong unchecked "
+    "unsafe ushort using virtual void volatile while Input Output Utf8 TStorage System Half Array Equals GetHashCode "
+    "GetType ToString MemberwiseClone Finalize ReferenceEquals ArgumentException BitConverter DecoderFallbackException "
     "Exception Flags FlagsAttribute FormatException MemoryStream ReadOnlySpan UTF8Encoding value__".split()
 )
 _CSHARP_SUFFIXES: Final = {"uint": "u", "long": "L", "ulong": "UL"}
@@ -420,11 +408,10 @@ class Identifiers:
 
     def prefixed_members(self, choice: Choice) -> list[Enumerator]:
         """The members of an enumeration in the scope of types; they are prefixed with its name."""
-        members = []
-        for name, value in choice.members:
+        for name, _ in choice.members:
             self._member(choice, name)
-            members.append(Enumerator(self._scope.give(self._language.safe(_bare(f"{choice.name}_{name}"))), value))
-        return members
+        pairs = [(self._language.safe(_bare(f"{choice.name}_{name}")), value) for name, value in choice.members]
+        return [Enumerator(self._scope.give(name), value) for name, value in pairs]
 
     def members_beside_macros(self, choice: Choice) -> list[Enumerator]:
         """As `members`, for C++: a name in capitals gets an alias in case a header defines it as a macro."""

@@ -55,9 +55,12 @@ def described(model: type[Any]) -> Structure:
     """Describes what to read and write for the payload of a model.
 
     Raises:
-        SchemaError: if the payload is a message.
+        SchemaError: if the model is abstract, or the payload is a message.
     """
-    layout = schema_of(model).layout
+    schema = schema_of(model)
+    if schema.abstract:
+        raise SchemaError(f"{schema.model} is abstract: render a subclass", model=schema.model)
+    layout = schema.layout
     if isinstance(layout, MessageLayout):
         raise SchemaError(
             f"{model.__name__} is stored as {layout.encoding}, which libraries of any language read; code is generated for "

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from tsmodel.errors import QueryError
-from tsmodel.model.expressions import Between, ColumnInfo, Comparison, Expression, IsIn
+from tsmodel.model.expressions import Between, ColumnInfo, Comparison, Expression, IsIn, Operator
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns
 
 __all__ = ["Aggregate", "AggregateKind", "Column", "Counter", "IntColumn", "OnDrop", "Order", "count"]
@@ -101,6 +101,13 @@ if TYPE_CHECKING:
 
     class WrongOperand:
         """Result type of `Reading.volts == "x"` for type checkers. At run time the comparison raises an error."""
+
+
+def _comparing(operator: Operator) -> Any:
+    def compare(self: Column[Any], other: object) -> Comparison:
+        return Comparison(self.info, operator, other)
+
+    return compare
 
 
 class Column(Generic[T]):
@@ -202,24 +209,7 @@ class Column(Generic[T]):
         def is_in(self, values: Iterable[Any]) -> Expression: ...
 
     else:
-
-        def __lt__(self, other):
-            return Comparison(self.info, "<", other)
-
-        def __le__(self, other):
-            return Comparison(self.info, "<=", other)
-
-        def __gt__(self, other):
-            return Comparison(self.info, ">", other)
-
-        def __ge__(self, other):
-            return Comparison(self.info, ">=", other)
-
-        def __eq__(self, other):
-            return Comparison(self.info, "==", other)
-
-        def __ne__(self, other):
-            return Comparison(self.info, "!=", other)
+        __lt__, __le__, __gt__, __ge__, __eq__, __ne__ = map(_comparing, ("<", "<=", ">", ">=", "==", "!="))
 
         def between(self, low, high):
             """Matches values in a half-open interval: `low <= column < high`."""
@@ -372,14 +362,15 @@ if TYPE_CHECKING:
         """A `Column[int]` whose integers are not times, so it cannot be compared with times. A `Column` at run time."""
 
         def __lt__(self, other: Number) -> Expression: ...  # type: ignore[override]
-        def __le__(self, other: Number) -> Expression: ...  # type: ignore[override]
-        def __gt__(self, other: Number) -> Expression: ...  # type: ignore[override]
-        def __ge__(self, other: Number) -> Expression: ...  # type: ignore[override]
+
+        __le__ = __gt__ = __ge__ = __lt__  # type: ignore[assignment]
+
         @overload  # type: ignore[override]
         def __eq__(self, other: Number) -> Expression: ...  # type: ignore[overload-overlap]
         @overload
         def __eq__(self, other: object) -> WrongOperand: ...
         def __eq__(self, other: object) -> Any: ...
+
         @overload  # type: ignore[override]
         def __ne__(self, other: Number) -> Expression: ...  # type: ignore[overload-overlap]
         @overload

@@ -21,33 +21,17 @@ from tsmodel.keys import LIMITS
 from tsmodel.layout import RowCodec
 from tsmodel.layout.row_codecs import Discriminator
 from tsmodel.layout.versions import EvolvingRowCodec, before
-from tsmodel.model.model_schema import SCHEMA, Schema
+from tsmodel.model.model_schema import SCHEMA, Evolution, Schema
 from tsmodel.timestamps import TimeLike, to_iso, to_ns
 
-__all__ = ["Evolution", "chain_of", "read_evolution", "upgrading", "with_versions"]
+__all__ = ["chain_of", "read_evolution", "upgrading", "with_versions"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Evolution(msgspec.Struct, frozen=True):
-    """The position of a model among its versions.
-
-    Attributes:
-        replaces: schema of the previous version; None for the first.
-        versioned: whether payloads start with a version byte.
-        number: the version: that of the class keyword, or else 1 for the first version and 1 more for each newer one.
-        since: capture time at which this version starts, in ns since 2001-01-01T00:00:00Z; None if not given.
-    """
-
-    replaces: Schema | None = None
-    versioned: bool = False
-    number: int = 1
-    since: int | None = None
-
-
 def read_evolution(
     name: str,
-    inherited: Evolution | None,
+    inherited: Evolution,
     *,
     plain: bool,
     replaces: type | None,
@@ -85,9 +69,9 @@ def read_evolution(
             "it with replaces=",
             model=name,
         )
-    earlier = evolution_of(old) if old is not None else None
+    earlier = old.evolution if old is not None else None
     if versioned is None:
-        versioned = version is not None or any(each is not None and each.versioned for each in (earlier, inherited))
+        versioned = version is not None or inherited.versioned or (earlier is not None and earlier.versioned)
     number = version if version is not None else earlier.number + 1 if earlier else 1
     if versioned and number > 255:
         raise SchemaError(
@@ -106,17 +90,12 @@ def _time(name: str, since: TimeLike) -> int:
     return cap
 
 
-def evolution_of(schema: Schema) -> Evolution:
-    """Returns the position of a schema among its versions."""
-    return schema.evolution or Evolution()
-
-
 def chain_of(schema: Schema) -> Iterator[Schema]:
     """Yields a schema and those that it replaces, newest first."""
     current: Schema | None = schema
     while current is not None:
         yield current
-        current = evolution_of(current).replaces
+        current = current.evolution.replaces
 
 
 def with_versions(schema: Schema, codec: RowCodec[Any], cls: type) -> RowCodec[Any]:
@@ -125,7 +104,7 @@ def with_versions(schema: Schema, codec: RowCodec[Any], cls: type) -> RowCodec[A
     Raises:
         SchemaError: if the records cannot be distinguished from those of an older version.
     """
-    evolution = evolution_of(schema)
+    evolution = schema.evolution
     least, most = schema.layout.least_size, schema.layout.size
     own = Discriminator(schema.model, least, most, schema.layout.version, schema.fixed, evolution.since)
     codec.discriminators = (own,)
@@ -136,7 +115,7 @@ def with_versions(schema: Schema, codec: RowCodec[Any], cls: type) -> RowCodec[A
     _check_fixed(schema, old)
     if evolution.since is not None:
         for each in chain_of(old):
-            cap = evolution_of(each).since
+            cap = each.evolution.since
             if cap is not None and cap >= evolution.since:
                 raise SchemaError(
                     f"class {schema.model}: since= is {to_iso(evolution.since)}, but records of {each.model} start at "
@@ -194,7 +173,7 @@ def upgrading(schema: Schema, old: type) -> Callable[[F], F]:
     asked = getattr(old, SCHEMA, None)
     if not isinstance(codec, EvolvingRowCodec):
         raise SchemaError(f"{name} replaces no model: write class {name}(TSModel, replaces={_named(old)})", model=name)
-    replaced = evolution_of(schema).replaces
+    replaced = schema.evolution.replaces
     assert replaced is not None
     if asked is not replaced:
         known = [each.model for each in chain_of(schema) if each is asked]

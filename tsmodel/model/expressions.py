@@ -11,7 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeGuard, TypeVar, cast
 
 import msgspec
@@ -113,7 +113,7 @@ class ColumnInfo(msgspec.Struct, frozen=True):
         """
         if isinstance(records, VariableRecords) and not self.is_key:
             column: npt.NDArray[Any] = records[self.name]
-            return self._comparables(column) if self.codec.number is None else self._numbers(column)
+            return self._comparables(column) if self.codec.number is None else self.fixed.numbers_of(column.tolist())
         if self.field is None:
             return records[self.name]  # type: ignore[no-any-return]
         if self.has_spans(records):
@@ -175,10 +175,6 @@ class ColumnInfo(msgspec.Struct, frozen=True):
         if self.field is None:
             return records[self.name]  # type: ignore[no-any-return]
         return self.field.fixed.stored_numbers(records[self.field.slot])
-
-    def _numbers(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        assert self.field is not None
-        return self.field.fixed.numbers_of(values.tolist())
 
 
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
@@ -307,21 +303,7 @@ class _Combined(Expression):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles as a flat list, because pickle recurses into nested objects."""
-        steps: list[Any] = []
-        places: dict[int, int] = {}
-        left: list[Expression] = [self]
-        while left:
-            node = left[-1]
-            parts = _parts(node)
-            if id(node) in places:
-                left.pop()
-            elif missing := [part for part in parts if id(part) not in places]:
-                left += missing
-            else:
-                left.pop()
-                places[id(node)] = len(steps)
-                steps.append((type(node), *(places[id(part)] for part in parts)) if parts else node)
-        return _of_steps, (steps,)
+        return _of_postfix, (list(_postfix(self)),)
 
 
 class And(_Combined, msgspec.Struct, frozen=True, eq=False):
@@ -353,36 +335,47 @@ def _parts(node: Expression) -> tuple[Expression, ...]:
     return (node.left, node.right) if isinstance(node, (And, Or)) else ()
 
 
-def _of_steps(steps: list[Any]) -> Expression:
+def _postfix(condition: Expression) -> Iterator[Any]:
+    """Yields the comparisons from left to right, and the class of each combination after its parts."""
+    left: list[Any] = [condition]
+    while left:
+        node = left.pop()
+        if not isinstance(node, type) and (parts := _parts(node)):
+            left += (type(node), *parts[::-1])
+        else:
+            yield node
+
+
+def _of_postfix(nodes: Iterable[Any], leaf: Callable[[Leaf], Expression] = lambda leaf: leaf) -> Expression:
     made: list[Expression] = []
-    for step in steps:
-        made.append(step[0](*(made[place] for place in step[1:])) if isinstance(step, tuple) else step)
-    return made[-1]
+    for node in nodes:
+        if isinstance(node, type):
+            count = 1 if node is Not else 2
+            made[-count:] = [node(*made[-count:])]
+        else:
+            made.append(leaf(node))
+    return made[0]
 
 
 def leaves(condition: Expression) -> Iterator[Any]:
     """Yields the comparisons that a condition combines, from left to right."""
-    left = [condition]
-    while left:
-        node = left.pop()
-        if parts := _parts(node):
-            left += parts[::-1]
-        else:
-            yield node
+    return (node for node in _postfix(condition) if not isinstance(node, type))
+
+
+def replaced(condition: Expression, leaf: Callable[[Leaf], Expression]) -> Expression:
+    """Returns the condition with each comparison replaced by `leaf(comparison)`."""
+    return _of_postfix(_postfix(condition), leaf)
 
 
 def comparable(condition: Expression) -> tuple[Any, ...]:
     """Returns a value that is equal for equal conditions; `==` on conditions themselves does not compare them."""
     found: list[Any] = []
-    left = [condition]
-    while left:
-        node = left.pop()
-        found.append(type(node))
-        if parts := _parts(node):
-            left += parts[::-1]
+    for node in _postfix(condition):
+        if isinstance(node, type):
+            found.append(node)
         else:
-            column, *asked = msgspec.structs.astuple(cast("Any", node))
-            found.append((column.model, column.name, *map(_settled, asked)))
+            column, *asked = msgspec.structs.astuple(node)
+            found.append((type(node), column.model, column.name, *map(_settled, asked)))
     return tuple(found)
 
 
@@ -398,22 +391,6 @@ def constants_of(leaf: Leaf) -> tuple[Any, ...]:
     if isinstance(leaf, IsIn):
         return leaf.values
     return (leaf.low, leaf.high) if isinstance(leaf, Between) else (leaf.value,)
-
-
-def replaced(condition: Expression, leaf: Callable[[Leaf], Expression]) -> Expression:
-    """Returns the condition with each comparison replaced by `leaf(comparison)`."""
-    left: list[Expression | type] = [condition]
-    made: list[Expression] = []
-    while left:
-        node = left.pop()
-        if isinstance(node, type):
-            count = 1 if node is Not else 2
-            made[-count:] = [node(*made[-count:])]
-        elif parts := _parts(node):
-            left += (type(node), *parts[::-1])
-        else:
-            made.append(leaf(cast("Leaf", node)))
-    return made[0]
 
 
 class Chain(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABCMeta
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -30,8 +30,8 @@ from tsmodel.layout import Align, row_codec
 from tsmodel.layout.message_layout import Encoding
 from tsmodel.model.dataclass_like import add_repr, signature_of, struct_members
 from tsmodel.model.evolution import read_evolution, with_versions
-from tsmodel.model.field import FieldOptions, field, padding
-from tsmodel.model.model_schema import SCHEMA, FieldSpec, Schema, read_body, read_fixed, read_retention
+from tsmodel.model.field import field, padding
+from tsmodel.model.model_schema import SCHEMA, Evolution, FieldSpec, Schema, read_body, read_fixed, read_retention
 from tsmodel.model.unions import ModelUnion
 from tsmodel.timestamps import DurationLike, TimeLike
 from tsmodel.types.scalars import ByteOrder
@@ -44,7 +44,7 @@ __all__ = [
     "check_mixins",
     "check_options",
     "fixed_components",
-    "inherited_schema",
+    "inherited_settings",
     "is_abstract",
     "joined",
     "schema_of",
@@ -52,9 +52,10 @@ __all__ = [
 ]
 
 
-def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
-    """Returns the schema that a class inherits from its bases."""
+def inherited_settings(name: str, bases: tuple[type, ...]) -> dict[str, Any]:
+    """Returns what a class inherits from its bases, as arguments of `Schema`."""
     schemas = [schema for base in bases if isinstance(schema := getattr(base, SCHEMA, None), Schema)]
+    settings: dict[str, Any] = {"specs": (), "aliases": {}, "key_defaults": {}}
     for schema in schemas:
         if not schema.abstract:
             raise SchemaError(
@@ -62,32 +63,28 @@ def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
                 f"the shared fields into class Base(TSModel, abstract=True) and derive both from it",
                 model=name,
             )
-    specs: tuple[FieldSpec, ...] = ()
-    aliases: dict[str, str] = {}
-    key_defaults: dict[str, FieldOptions] = {}
-    for schema in schemas:
-        specs = joined(name, specs, schema.specs)
-        aliases |= schema.aliases
-        key_defaults |= schema.key_defaults
-    encodings: list[Encoding] = [schema.encoding for schema in schemas if schema.encoding != "struct"]
-    return Schema(
-        name,
-        specs,
-        {},
-        "big" if any(schema.byte_order == "big" for schema in schemas) else "little",
-        True,
-        all(schema.has_key for schema in schemas),
-        "c" if any(schema.align == "c" for schema in schemas) else "packed",
-        encodings[0] if encodings else "struct",
-        aliases,
-        any(schema.strict_read for schema in schemas),
-        any(schema.frozen for schema in schemas),
-        key_defaults,
-        next((schema.evolution for schema in schemas if schema.evolution and schema.evolution.versioned), None),
-        has_weakref=any(schema.has_weakref for schema in schemas),
-        has_dict=any(schema.has_dict for schema in schemas),
-        retention=next((schema.retention for schema in schemas if schema.retention is not None), None),
-    )
+        settings["specs"] = joined(name, settings["specs"], schema.specs)
+        settings["aliases"] |= schema.aliases
+        settings["key_defaults"] |= schema.key_defaults
+    for option, default in _DEFAULTS.items():
+        values = [getattr(schema, option) for schema in schemas]
+        settings[option] = next((value for value in values if value != default), default)
+    settings["evolution"] = next((schema.evolution for schema in schemas if schema.evolution.versioned), Evolution())
+    return settings
+
+
+_DEFAULTS: Final = {
+    "has_key": True,
+    "byte_order": "little",
+    "align": "packed",
+    "encoding": "struct",
+    "strict_read": False,
+    "frozen": False,
+    "has_weakref": False,
+    "has_dict": False,
+    "retention": None,
+}
+"""The settings that subclasses inherit, by their name in `Schema`; a base without the default prevails."""
 
 
 def fixed_components(name: str, bases: tuple[type, ...], options: dict[str, object]) -> dict[str, int]:
@@ -107,10 +104,10 @@ def fixed_components(name: str, bases: tuple[type, ...], options: dict[str, obje
     return {**fixed, **own}
 
 
-def check_hidden(name: str, inherited: Schema, namespace: dict[str, Any]) -> None:
+def check_hidden(name: str, inherited: Mapping[str, Any], namespace: dict[str, Any]) -> None:
     """Rejects assignments in a class body that would hide a field."""
-    keys = KEY_FIELDS if inherited.has_key else ()
-    for taken in (*keys, *inherited.aliases.values(), *(spec.name for spec in inherited.specs)):
+    keys = KEY_FIELDS if inherited["has_key"] else ()
+    for taken in (*keys, *inherited["aliases"].values(), *(spec.name for spec in inherited["specs"])):
         if taken in namespace:
             mend = f"to fix it write class {name}(TSModel, {taken}=…)" if taken in KEY_FIELDS[:3] else "choose another name"
             raise SchemaError(f"{name}.{taken}: this name is a field already; {mend}", model=name, field=taken)
@@ -225,87 +222,87 @@ class TSModelMeta(_Meta):
         dict: bool | None = None,  # noqa: A002 - as msgspec calls it
         **options: object,
     ) -> Any:
-        inherited = inherited_schema(name, bases)
+        settings = inherited_settings(name, bases)
         lineage = {cls: None for base in bases for cls in base.__mro__[:-1]}
         members = ((key, member) for cls in lineage for key, member in vars(cls).items())
         reserved = frozenset(key for key, member in members if not isinstance(member, Yielding) and not is_abstract(member))
         body = read_body(name, namespace, sys._getframe(1), reserved)  # noqa: SLF001
-        check_hidden(name, inherited, namespace)
-        fields = {spec.name for spec in (*inherited.specs, *body.specs)}
+        check_hidden(name, settings, namespace)
+        fields = {spec.name for spec in (*settings["specs"], *body.specs)}
         abstract = abstract or bool(unimplemented(bases, namespace, {*fields, *body.aliases.values()}))
-        has_dict = inherited.has_dict if dict is None else dict
-        check_mixins(name, bases, has_dict=has_dict)
         hooks = [cls for cls in lineage if "__init_subclass__" in vars(cls) and cls is not Generic]
         passed_on = {key: options.pop(key) for key in [*options] if hooks and key not in KEY_FIELDS[:3]}
         check_options(name, byte_order=byte_order, align=align, encoding=encoding)
-        has_key = inherited.has_key if has_key is None else has_key
+        given = {
+            "has_key": has_key,
+            "byte_order": byte_order,
+            "align": align,
+            "encoding": encoding,
+            "strict_read": strict_read,
+            "frozen": frozen,
+            "has_weakref": weakref,
+            "has_dict": dict,
+            "retention": None if retention is None else read_retention(name, retention),
+        }
+        settings |= {key: value for key, value in given.items() if value is not None}
+        check_mixins(name, bases, has_dict=settings["has_dict"])
+        has_key = settings["has_key"]
         if not has_key and (options or body.aliases or retention is not None):
             wrong = ", ".join([*options, *body.aliases.values(), *(["retention"] if retention is not None else [])])
             raise SchemaError(f"class {name}: a TSStruct has no key, so no {wrong}", model=name)
-        schema = Schema(
+        settings["specs"] = joined(name, settings["specs"], body.specs)
+        settings["aliases"] |= body.aliases
+        settings["key_defaults"] |= body.defaults
+        settings["evolution"] = read_evolution(
             name,
-            joined(name, inherited.specs, body.specs),
-            fixed_components(name, bases, options),
-            byte_order or inherited.byte_order,
-            abstract,
-            has_key,
-            align or inherited.align,
-            encoding or inherited.encoding,
-            {**inherited.aliases, **body.aliases},
-            inherited.strict_read if strict_read is None else strict_read,
-            inherited.frozen if frozen is None else frozen,
-            {**inherited.key_defaults, **body.defaults},
-            read_evolution(
-                name,
-                inherited.evolution,
-                plain=abstract or not has_key,
-                replaces=replaces,
-                versioned=versioned,
-                version=version,
-                since=since,
-            ),
-            has_weakref=inherited.has_weakref if weakref is None else weakref,
-            has_dict=has_dict,
-            retention=inherited.retention if retention is None else read_retention(name, retention),
+            settings["evolution"],
+            plain=abstract or not has_key,
+            replaces=replaces,
+            versioned=versioned,
+            version=version,
+            since=since,
         )
+        schema = Schema(name, fixed=fixed_components(name, bases, options), abstract=abstract, **settings)
         if body.without_effect and not (abstract or schema.specs or schema.aliases):
             raise SchemaError(
                 f"class {name}: its annotations take no effect, because the conditions around them are false; declare "
                 "fields outside of if TYPE_CHECKING",
                 model=name,
             )
-        if abstract:
-            with _later(hooks):
-                cls = _abstract(schema, lambda: super(TSModelMeta, mcls).__new__(mcls, name, bases, namespace), namespace)
-            if hooks:
-                super(cls, cls).__init_subclass__(**passed_on)
-            return cls
-        annotations, defaults = struct_members(schema)
-        namespace.setdefault("__annotations__", {}).update(annotations)
-        namespace.update(defaults)
-        for component, alias in schema.aliases.items():
-            if alias != component:
-                namespace[component] = property(attrgetter(alias))
-        times = [schema.aliases.get(component, component) for component in ("cap", "acq")]
-        add_repr(bases, namespace, tuple(annotations), schema.layout, times)
-        acyclic = all(placed.codec.acyclic for placed in schema.layout.fields)
-
-        def create(metaclass: type) -> Any:
-            return super(TSModelMeta, mcls).__new__(
-                metaclass,
-                name,
-                bases,
-                namespace,
-                gc=not acyclic or schema.has_dict,
-                frozen=schema.frozen,
-                weakref=schema.has_weakref or any(base.__weakrefoffset__ for base in bases),
-                dict=schema.has_dict,
-            )
-
+        metaclass, flags = mcls, {}
+        # msgspec binds `__post_init__` when it creates a class. A function that is there only during creation rejects the
+        # objects of an abstract class, or hides a function that only the constructor calls. Subclasses do not inherit it.
         post_init = None if post_init_on_read else _post_init(bases, namespace)
+        stand_in: Any = None
+        if abstract:
+            stand_in = partial(_refuse, name)
+        else:
+            annotations, defaults = struct_members(schema)
+            namespace.setdefault("__annotations__", {}).update(annotations)
+            namespace.update(defaults)
+            for component, alias in schema.aliases.items():
+                if alias != component:
+                    namespace[component] = property(attrgetter(alias))
+            times = [schema.aliases.get(component, component) for component in ("cap", "acq")]
+            add_repr(bases, namespace, tuple(annotations), schema.layout, times)
+            flags = {
+                "gc": schema.has_dict or not all(placed.codec.acyclic for placed in schema.layout.fields),
+                "frozen": schema.frozen,
+                "weakref": schema.has_weakref or any(base.__weakrefoffset__ for base in bases),
+                "dict": schema.has_dict,
+            }
+            if post_init:
+                metaclass, stand_in = PostInitMeta, id  # a C function without effect, so reading costs almost nothing
+        own = namespace.get("__post_init__")
         with _later(hooks):
-            cls = _without_post_init(create, namespace) if post_init else create(mcls)
-        if schema.has_key:
+            if stand_in is not None:
+                namespace["__post_init__"] = stand_in
+            cls: Any = super().__new__(metaclass, name, bases, namespace, **flags)
+        if stand_in is not None and own is None:
+            type.__delattr__(cls, "__post_init__")
+        elif stand_in is not None:
+            type.__setattr__(cls, "__post_init__", own)
+        if has_key and not abstract:
             make = StructMeta.__call__.__get__(cls) if post_init else cls
             codec = row_codec(
                 schema.layout,
@@ -315,7 +312,7 @@ class TSModelMeta(_Meta):
                 schema.constraints,
                 strict_read=schema.strict_read,
             )
-            schema = msgspec.structs.replace(schema, codec=with_versions(schema, codec, cls))
+            msgspec.structs.force_setattr(schema, "codec", with_versions(schema, codec, cls))
         type.__setattr__(cls, SCHEMA, schema)
         if hooks:
             super(cls, cls).__init_subclass__(**passed_on)
@@ -424,43 +421,11 @@ def _known(schema: Schema | None) -> str:
     return f"; its fields are {', '.join(schema.columns)}" if schema is not None else ""
 
 
-def _abstract(schema: Schema, create: Callable[[], Any], namespace: dict[str, Any]) -> Any:
-    """Creates an abstract class, which cannot be instantiated.
-
-    msgspec binds `__post_init__` when it creates a class. A function that is there only during creation rejects instances
-    of this class, and is not inherited.
-    """
-
-    def refuse(_: object) -> NoReturn:
-        raise TypeError(f"{schema.model} is abstract: create objects of a class derived from it")
-
-    own = namespace.get("__post_init__")
-    namespace["__post_init__"] = refuse
-    namespace[SCHEMA] = schema
-    cls = create()
-    if own is None:
-        type.__delattr__(cls, "__post_init__")
-    else:
-        type.__setattr__(cls, "__post_init__", own)
-    return cls
+def _refuse(model: str, _: object) -> NoReturn:
+    raise TypeError(f"{model} is abstract: create objects of a class derived from it")
 
 
 def _post_init(bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
     """Returns the `__post_init__` of a class under construction, or None."""
     own = namespace.get("__post_init__")
     return own or next((found for base in bases if (found := getattr(base, "__post_init__", None)) is not None), None)
-
-
-def _without_post_init(create: Callable[[type], Any], namespace: dict[str, Any]) -> Any:
-    """Creates a class whose `__post_init__` is hidden from msgspec.
-
-    During creation, msgspec finds a C function without effect instead, so reading costs almost nothing.
-    """
-    own = namespace.get("__post_init__")
-    namespace["__post_init__"] = id
-    cls = create(PostInitMeta)
-    if own is None:
-        type.__delattr__(cls, "__post_init__")
-    else:
-        type.__setattr__(cls, "__post_init__", own)
-    return cls

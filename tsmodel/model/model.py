@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from typing_extensions import Self
 
 from tsmodel.client.record import Record
 from tsmodel.errors import DecodeError, UnavailableError, UpgradeError
 from tsmodel.keys import KEY_FIELDS, Key
-from tsmodel.layout import Layout, LayoutError, RowCodec
+from tsmodel.layout import LayoutError, RowCodec
 from tsmodel.layout.row_codecs import Refusal
 from tsmodel.layout.versions import UpgradeFault
 from tsmodel.model.conversion import FileConversions, ObjectConversions
 from tsmodel.model.evolution import upgrading
 from tsmodel.model.field import field
 from tsmodel.model.meta import TSModelMeta, Yielding, schema_of
+from tsmodel.model.model_schema import Schema, fingerprint_of
 from tsmodel.timestamps import to_datetime
 from tsmodel.types import Int32, Int64, Timestamp
 from tsmodel.types.field_faults import FieldFault
@@ -38,6 +39,7 @@ else:
 
 __all__ = ["TSModel", "TSStruct", "codec_of", "hexdump"]
 
+R = TypeVar("R")
 M = TypeVar("M", bound="TSModel")
 O = TypeVar("O", bound="TSModel")  # noqa: E741 - the old version
 
@@ -71,32 +73,23 @@ class _PayloadType:
         return ModelPayloadType(codec_of(owner))
 
 
-class _Layout:
-    def __get__(self, instance: object, owner: type[M]) -> Layout:
-        return schema_of(owner).layout
+class _OfSchema(Generic[R]):
+    """A class attribute that is computed from the schema."""
 
+    def __init__(self, compute: Callable[[Schema], R]) -> None:
+        self._compute = compute
 
-class _Fingerprint:
-    def __get__(self, instance: object, owner: type[Any]) -> str:
-        from tsmodel.model.model_schema import fingerprint_of
-
-        return fingerprint_of(schema_of(owner))
-
-
-class _StructFormat:
-    def __get__(self, instance: object, owner: type[M]) -> str:
+    def __get__(self, instance: object, owner: type[Any]) -> R:
         try:
-            return schema_of(owner).layout.struct_format
+            return self._compute(schema_of(owner))
         except LayoutError as error:
             raise UnavailableError(f"{owner.__name__}: {error}", model=owner.__name__) from error
 
 
-class _Dtype:
-    def __get__(self, instance: object, owner: type[M]) -> np.dtype[Any]:
-        try:
-            return schema_of(owner).layout.dtype
-        except LayoutError as error:
-            raise UnavailableError(f"{owner.__name__}: {error}", model=owner.__name__) from error
+_layout: Final = _OfSchema(lambda schema: schema.layout)
+_struct_format: Final = _OfSchema(lambda schema: schema.layout.struct_format)
+_dtype: Final[_OfSchema[np.dtype[Any]]] = _OfSchema(lambda schema: schema.layout.dtype)
+_fingerprint: Final = _OfSchema(fingerprint_of)
 
 
 class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
@@ -162,11 +155,11 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
         acq: Timestamp = field(default=-1)
 
     query = _Query()
-    layout = _Layout()
-    struct_format = _StructFormat()
-    dtype = _Dtype()
+    layout = _layout
+    struct_format = _struct_format
+    dtype = _dtype
     payload_type = _PayloadType()
-    fingerprint = _Fingerprint()
+    fingerprint = _fingerprint
 
     @classmethod
     def upgrade_from(cls, old: type[O]) -> Callable[[Callable[[O], Self]], Callable[[O], Self]]:
@@ -286,10 +279,10 @@ class TSStruct(_Struct, ObjectConversions, metaclass=TSModelMeta, abstract=True,
             l1: Nested[Phase]
     """
 
-    layout = _Layout()
-    struct_format = _StructFormat()
-    dtype = _Dtype()
-    fingerprint = _Fingerprint()
+    layout = _layout
+    struct_format = _struct_format
+    dtype = _dtype
+    fingerprint = _fingerprint
 
 
 def _class_of(base: Any, name: str, annotations: dict[str, Any], values: dict[str, Any]) -> type[Any]:
@@ -306,20 +299,15 @@ def mismatch(
         fault: what is wrong; None if the payload has the wrong size.
         hint: a remedy to append to the message.
     """
-
     size = schema_of(model).layout.size
     named = ", ".join(f"{name} {value}" for name, value in zip(KEY_FIELDS, key.astuple(), strict=True))
     shown = f"\n{hexdump(payload)}" if payload else ""
-    if isinstance(fault, Refusal):
-        text = f"the payload of record {named}, {len(payload)} bytes, cannot be read: {fault.why}{hint}{shown}"
-        if isinstance(fault, UpgradeFault):
-            error: DecodeError = UpgradeError(
-                f"record {named}: {fault.why}{shown}", key=key, payload=payload, old=fault.old, new=fault.new
-            )
-            error.__cause__ = fault.__cause__
-            return error
-        return DecodeError(text, key=key, payload=payload, offset=fault.offset, field=fault.field or None)
-    if size is not None and (fault is None or len(payload) != size):
+    if isinstance(fault, UpgradeFault):
+        text = f"record {named}: {fault.why}{shown}"
+        upgrade = UpgradeError(text, key=key, payload=payload, old=fault.old, new=fault.new)
+        upgrade.__cause__ = fault.__cause__
+        return upgrade
+    if not isinstance(fault, Refusal) and size is not None and (fault is None or len(payload) != size):
         return DecodeError(
             f"the payload of record {named} has {len(payload)} bytes; {model.__name__} takes {size}{hint}{shown}",
             key=key,
@@ -328,18 +316,14 @@ def mismatch(
         )
     assert fault is not None
     name = f"{model.__name__}.{fault.field}" if fault.field else model.__name__
+    where = "" if isinstance(fault, Refusal) else f"{name}, at byte {fault.offset}: "
     return DecodeError(
-        f"the payload of record {named}, {len(payload)} bytes, cannot be read: {name}, at byte {fault.offset}: {fault.why}"
-        f"{hint}{shown}",
+        f"the payload of record {named}, {len(payload)} bytes, cannot be read: {where}{fault.why}{hint}{shown}",
         key=key,
         payload=payload,
         offset=fault.offset,
         field=fault.field or None,
     )
-
-
-_WIDTH = 16
-_MOST = 128
 
 
 def hexdump(data: bytes) -> str:
@@ -349,10 +333,10 @@ def hexdump(data: bytes) -> str:
       0000  74 73 6d 6f 64 65 6c                             tsmodel
     """
     lines = []
-    for offset in range(0, min(len(data), _MOST), _WIDTH):
-        part = data[offset : offset + _WIDTH]
+    for offset in range(0, min(len(data), 128), 16):
+        part = data[offset : offset + 16]
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
-        lines.append(f"  {offset:04x}  {part.hex(' '):<{3 * _WIDTH}} {text}")
-    if len(data) > _MOST:
-        lines.append(f"  … {len(data) - _MOST} more bytes")
+        lines.append(f"  {offset:04x}  {part.hex(' '):<48} {text}")
+    if len(data) > 128:
+        lines.append(f"  … {len(data) - 128} more bytes")
     return "\n".join(lines)

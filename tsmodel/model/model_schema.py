@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum, Flag
 from functools import cached_property, partial
@@ -36,10 +36,20 @@ from tsmodel.types.scalars import ByteOrder
 
 if TYPE_CHECKING:
     from tsmodel.interop.structures import Structure
-    from tsmodel.model.evolution import Evolution
     from tsmodel.types.text_facet import Spelling
 
-__all__ = ["SCHEMA", "FieldSpec", "Schema", "description_of", "fingerprint_of", "read_body", "read_fixed", "read_retention"]
+__all__ = [
+    "SCHEMA",
+    "Evolution",
+    "FieldSpec",
+    "Schema",
+    "SchemaMember",
+    "description_of",
+    "fingerprint_of",
+    "read_body",
+    "read_fixed",
+    "read_retention",
+]
 
 
 _PLAIN_HINTS: Final = {
@@ -123,6 +133,22 @@ class SchemaMember(msgspec.Struct, frozen=True, dict=True):
         return self.options.constraints.of(self.codec)
 
 
+class Evolution(msgspec.Struct, frozen=True):
+    """The position of a model among its versions.
+
+    Attributes:
+        replaces: schema of the previous version; None for the first.
+        versioned: whether payloads start with a version byte.
+        number: the version: that of the class keyword, or else 1 for the first version and 1 more for each newer one.
+        since: capture time at which this version starts, in ns since 2001-01-01T00:00:00Z; None if not given.
+    """
+
+    replaces: Schema | None = None
+    versioned: bool = False
+    number: int = 1
+    since: int | None = None
+
+
 class Schema(msgspec.Struct, frozen=True, eq=False, dict=True):
     """The declaration of a model.
 
@@ -141,7 +167,7 @@ class Schema(msgspec.Struct, frozen=True, eq=False, dict=True):
         has_weakref: whether objects support weak references.
         has_dict: whether objects have a `__dict__` for extra attributes.
         key_defaults: defaults of key components, by component.
-        evolution: its position among its versions; None for a class without versions.
+        evolution: its position among its versions.
         codec: converts records to rows and back; None for an abstract class.
         retention: ns of capture time after which `session.prune` removes records; None for never.
     """
@@ -158,7 +184,7 @@ class Schema(msgspec.Struct, frozen=True, eq=False, dict=True):
     strict_read: bool = False
     frozen: bool = False
     key_defaults: Mapping[str, FieldOptions] = msgspec.field(default_factory=dict)
-    evolution: Evolution | None = None
+    evolution: Evolution = Evolution()
     codec: RowCodec[Any] | None = None
     has_weakref: bool = False
     has_dict: bool = False
@@ -213,12 +239,7 @@ class Schema(msgspec.Struct, frozen=True, eq=False, dict=True):
     @property
     def version(self) -> int | None:
         """Value of the version byte; None if there is none."""
-        concrete = self.evolution is not None and self.evolution.versioned and self.has_key and not self.abstract
-        return self.evolution.number if concrete and self.evolution is not None else None
-
-    def _factories(self) -> dict[str, Callable[[], object]]:
-        """Factories of the defaults, by field."""
-        return {spec.name: factory for spec in self.specs if (factory := spec.options.factory) is not None}
+        return self.evolution.number if self.evolution.versioned and self.has_key and not self.abstract else None
 
     @cached_property
     def layout(self) -> Layout:
@@ -232,10 +253,11 @@ class Schema(msgspec.Struct, frozen=True, eq=False, dict=True):
             raise SchemaError(f"class {self.model}: {error}", model=self.model) from error
 
     def _message(self, codecs: list[tuple[str, FieldCodec | PaddingBytes]]) -> Layout:
-        layout = MessageLayout.of_message(codecs, self.encoding, self.model, self._factories(), self.version)
-        defaults = {spec.name: spec.options.default for spec in self.specs}
+        options = {spec.name: spec.options for spec in self.specs}
+        factories = {name: factory for name, each in options.items() if (factory := each.factory) is not None}
+        layout = MessageLayout.of_message(codecs, self.encoding, self.model, factories, self.version)
         for field in layout.fields:
-            default = defaults[field.name]
+            default = options[field.name].default
             if default is not msgspec.NODEFAULT and (fault := layout.fault(field, default)):
                 raise SchemaError(f"{self.model}.{field.name}: the default {fault}", model=self.model, field=field.name)
         return layout

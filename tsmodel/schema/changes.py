@@ -19,7 +19,7 @@ import attrs
 
 from tsmodel.types.numbers import rounded
 
-__all__ = ["Change", "Changes", "Entry", "Severity", "Verdict", "compared", "in_message", "in_place", "in_reading"]
+__all__ = ["Change", "Changes", "Entry", "Severity", "compared"]
 
 
 Severity = Literal["compatible", "readable-with-upgrade", "breaking"]
@@ -87,6 +87,9 @@ class Changes(Sequence[Change]):
         return f"<Changes: {'; '.join(map(str, self._changes)) or 'none'}>"
 
 
+Entry: TypeAlias = dict[str, Any]
+"""The description of a model in a lock file."""
+
 Field: TypeAlias = dict[str, Any]
 
 ASIDE: Final = frozenset({"unit", "default", "default_value", "keep", "plain", "as", "limits"})
@@ -102,54 +105,311 @@ _RANGES: Final = {
 _FLOATS: Final = {"Float16": "f2", "Float32": "f4", "Float64": "f8"}
 
 
-@attrs.frozen
-class Verdict:
-    """One difference.
+class _Comparison:
+    """Compares a model with its entry in the lock file.
 
-    Attributes:
-        field: name of the field, dotted for nested fields.
-        what: what changed.
-        compatible: why stored records can be read as they are; None if they cannot.
-        why: what would happen to them.
-        by_upgrade: whether distinguishing old records from new ones would help.
+    Args:
+        name: name of the model.
+        old, new: the locked entry, and that of the model.
     """
 
-    field: str
-    what: str
-    compatible: str | None = None
-    why: str = ""
-    by_upgrade: bool = True
+    def __init__(self, name: str, old: Entry, new: Entry) -> None:
+        self.name, self.old, self.new = name, old, new
+        self.is_message = old["encoding"] != "struct"
+        self.leading = (new.get("version") is not None) - (old.get("version") is not None)
+        self.severity, self.mend = _severity(name, old, new)
 
+    def kept(self, field: str | None, what: str, why: str) -> Change:
+        """A change with which stored records are read as before."""
+        return Change(self.name, field, "compatible", what, why)
 
-def in_place(old: list[Field], new: list[Field], *, moved: int = 0, within: str = "") -> Iterator[Verdict]:
-    """Differences between fields in a byte layout; `moved` is the number of bytes by which all of them moved."""
-    by_name = {field["name"]: field for field in new}
-    names = {field["name"] for field in old}
-    renamed = _renamed(old, new, moved)
-    for field in old:
-        name = field["name"]
-        path = f"{within}{name}"
-        if name in renamed:
-            yield Verdict(
+    def refused(self, field: str | None, what: str, why: str) -> Change:
+        """A change with which stored records cannot be read, even if they can be told from new ones."""
+        return Change(self.name, field, "breaking", what, why)
+
+    def misread(self, field: str | None, what: str, why: str = "") -> Change:
+        """A change with which stored records are misread, unless they can be told from new ones."""
+        mend = f"{why}. {self.mend[0].upper()}{self.mend[1:]}" if why else self.mend
+        return Change(self.name, field, self.severity, what, mend)
+
+    def changes(self) -> Iterator[Change]:
+        """All changes."""
+        if self.old["fingerprint"] != self.new["fingerprint"]:
+            yield from self._of_layout()
+        yield from self.of_reading()
+        yield from self._of_versions()
+
+    def _of_layout(self) -> Iterator[Change]:
+        old, new = self.old, self.new
+        for component in sorted(old["key"].keys() | new["key"].keys()):
+            yield from self._of_key(component, old["key"].get(component), new["key"].get(component))
+        if old["encoding"] != new["encoding"]:
+            yield self.misread(None, f"payloads were {old['encoding']} and are {new['encoding']}")
+            return
+        was, now = old.get("version"), new.get("version")
+        if was != now:
+            what = (
+                f"payloads begin with a version byte, {now}"
+                if was is None
+                else f"payloads have no version byte, which was {was}"
+                if now is None
+                else f"the version byte was {was} and is {now}"
+            )
+            yield self.misread(None, what)
+        found = list(self._of_fields(old["fields"], new["fields"], self.leading))
+        yield from found
+        if not found and was == now and old["key"] == new["key"]:
+            sizes = f"{old.get('size', 'a varying number of')} and {new.get('size', 'a varying number of')} bytes"
+            yield self.misread(None, f"payload sizes are {sizes}, including padding")
+
+    def _of_key(self, component: str, was: int | None, now: int | None) -> Iterator[Change]:
+        if was == now:
+            return
+        if was is None:
+            why = f"stored records with another {component} are no longer found"
+            yield self.refused(component, f"it is now fixed as {now}", why)
+        elif now is None:
+            yield self.kept(
+                component,
+                f"it was fixed as {was} and no longer is",
+                f"stored records are found as before; code that makes objects must pass {component}, and queries read "
+                f"every {component} unless restricted",
+            )
+        else:
+            yield self.refused(
+                component,
+                f"it was fixed as {was} and is now {now}",
+                f"queries no longer find stored records, which have {component} {was}: keep the old class, and query "
+                "old | new",
+            )
+
+    def _of_versions(self) -> Iterator[Change]:
+        old, new = self.old, self.new
+        was, now = old.get("replaces"), new.get("replaces")
+        if old.get("since") != new.get("since"):
+            what = f"since= was {old.get('since', 'absent')} and is {new.get('since', 'absent')}"
+            yield self.refused(
+                None, what, "records captured in between would be read as a different version than they were written"
+            )
+        if old.get("upgrade") and not new.get("upgrade") and now is not None:
+            why = f"records of {now} cannot be read without it: keep the function"
+            yield self.refused(None, f"upgrade_from({now}) was removed", why)
+        elif new.get("upgrade") and not old.get("upgrade") and was is not None:
+            why = "records that could not be read before now can be"
+            yield self.kept(None, f"upgrade_from({now}) was added", why)
+        if was is not None and now is None:
+            why = f"its queries find records of {was} that they cannot read"
+            yield self.refused(None, f"it no longer replaces {was}", why)
+
+    def of_reading(self) -> Iterator[Change]:
+        """Changes that do not affect the bytes: units, defaults, unknown members, types of values, constraints."""
+        now = self.new.get("strict_read", False)
+        if self.old.get("strict_read", False) != now:
+            why = (
+                "constraints are now checked on reading; the fields below say where that matters"
+                if now
+                else "records that were rejected before are now read"
+            )
+            yield self.kept(None, f"strict_read= is {now}", why)
+        if self.old["encoding"] == self.new["encoding"]:
+            yield from self._of_meanings(self.old["fields"], self.new["fields"], self.leading)
+
+    def _of_meanings(self, old: list[Field], new: list[Field], moved: int = 0, within: str = "") -> Iterator[Change]:
+        by_name = {field["name"]: field for field in new}
+        renamed = {} if self.is_message else _renamed(old, new, moved)
+        for field in old:
+            other = by_name.get(renamed.get(field["name"], field["name"]))
+            if other is None:
+                continue
+            path = f"{within}{field['name']}"
+            yield from self._of_unit(path, field.get("unit"), other.get("unit"))
+            if self.is_message and field.get("default") and not other.get("default"):
+                yield self.refused(path, "its default was removed", "stored messages may lack it: keep the default")
+            elif self.is_message and "default_value" in field:
+                yield from self._of_default(path, field["default_value"], other)
+            widths = _width(field), _width(other)
+            yield from self._of_limits(path, field.get("constraints", {}), other.get("constraints", {}), widths)
+            yield from self._of_values(path, field, other)
+
+    def _of_unit(self, path: str, was: str | None, now: str | None) -> Iterator[Change]:
+        if was == now:
+            return
+        if was is None or now is None:
+            what = f"the unit {now} was added" if was is None else f"the unit {was} was removed"
+            yield self.kept(path, what, "the bytes are the same: freeze again")
+        else:
+            yield self.refused(
                 path,
-                f"it was renamed to {renamed[name]}",
-                "the bytes are the same; only code that uses the old name breaks. If the meaning changed as well, stored "
-                "values are misread: add a version byte or since=, and an upgrade",
+                f"its unit was {was} and is {now}",
+                "stored numbers would be misread: convert them in an upgrade, with a version byte or since= to identify "
+                "old records; if only the spelling changed, freeze again",
             )
-            continue
-        if name not in by_name:
-            yield Verdict(path, "it was removed")
-            continue
-        if _place(field, moved) != _place(by_name[name]):
-            yield Verdict(path, _moved(field, by_name[name]))
-        yield from _of_type(path, field, by_name[name], is_message=False)
-    if order := _order(old, new, within):
-        yield Verdict(order, "the order of fields changed", why="stored bytes would be misread")
-    for field in new:
-        if field["name"] not in names and field["name"] not in renamed.values():
-            yield Verdict(
-                f"{within}{field['name']}", "it is new", why="stored records lack its bytes, or have padding there"
+
+    def _of_default(self, path: str, was: Any, other: Field) -> Iterator[Change]:
+        now = other.get("default_value", _UNKNOWN)
+        if was != now or type(was) is not type(now):
+            what = "is made by a function" if now is _UNKNOWN else f"is {json.dumps(now)}"
+            yield self.refused(
+                path,
+                f"its default was {json.dumps(was)} and {what}",
+                "stored messages that lack the field were read with the old default: keep it, or freeze again once all "
+                "messages have the field",
             )
+
+    def _of_limits(
+        self, path: str, was: dict[str, Any], now: dict[str, Any], widths: tuple[str, str] = ("f8", "f8")
+    ) -> Iterator[Change]:
+        if refused := tightened(was, now, widths):
+            yield self.refused(
+                path,
+                f"reading now requires {', '.join(refused)}",
+                "stored values that violate this can no longer be read: keep the old constraints, or convert the values in "
+                "an upgrade",
+            )
+        elif was != now:
+            why = "everything that could be read still can be"
+            yield self.kept(path, "reading requires less of its values", why)
+
+    def _of_values(self, path: str, old: Field, new: Field) -> Iterator[Change]:
+        if old["type"] != new["type"]:
+            return
+        if old["type"] in ("Enumerated", "Flags"):
+            if old.get("keep") and not new.get("keep"):
+                why = "stored numbers without a member can no longer be read: keep the option"
+                yield self.refused(path, 'unknown="keep" was removed', why)
+            elif new.get("keep") and not old.get("keep"):
+                why = "members are read as before, and other numbers as ints"
+                yield self.kept(path, 'unknown="keep" was added', why)
+            elif new.get("plain") and old["members"].keys() != new["members"].keys():
+                added = sorted(set(new["members"].values()) - set(old["members"].values()))
+                why = (
+                    "their stored numbers were read as ints and are now read as members, which do not equal ints: derive "
+                    "the enumeration from IntEnum or IntFlag"
+                )
+                if added:
+                    yield self.refused(path, f"{', '.join(map(str, added))} became members", why)
+        was, now = old.get("as", "Decimal"), new.get("as", "Decimal")
+        if was != now:
+            why = (
+                "stored numbers with more digits than a float holds can no longer be read, and sums are inexact"
+                if now == "float"
+                else "code that computes with floats gets Decimals"
+            )
+            yield self.misread(path, f"its values were {was} and are {now}", why)
+        if old["type"] == "Packed":
+            was_limits, now_limits = old.get("limits", {}), new.get("limits", {})
+            for where in sorted(was_limits.keys() | now_limits.keys()):
+                at = path if where == "." else f"{path}{where}"
+                yield from self._of_limits(at, was_limits.get(where, {}), now_limits.get(where, {}))
+        if "layout" in old and "layout" in new:
+            yield from self._of_meanings(old["layout"]["fields"], new["layout"]["fields"], within=f"{path}.")
+        if "item" in old and "item" in new:
+            yield from self._of_values(path, old["item"], new["item"])
+
+    def _of_fields(self, old: list[Field], new: list[Field], moved: int = 0, within: str = "") -> Iterator[Change]:
+        if self.is_message:
+            yield from self._in_message(old, new, within)
+        else:
+            yield from self._in_place(old, new, moved, within)
+
+    def _in_place(self, old: list[Field], new: list[Field], moved: int, within: str) -> Iterator[Change]:
+        """Changes in a byte layout; `moved` is the number of bytes by which all fields moved."""
+        by_name = {field["name"]: field for field in new}
+        names = {field["name"] for field in old}
+        renamed = _renamed(old, new, moved)
+        for field in old:
+            name = field["name"]
+            path = f"{within}{name}"
+            if name in renamed:
+                yield self.kept(
+                    path,
+                    f"it was renamed to {renamed[name]}",
+                    "the bytes are the same; only code that uses the old name breaks. If the meaning changed as well, "
+                    "stored values are misread: add a version byte or since=, and an upgrade",
+                )
+            elif name not in by_name:
+                yield self.misread(path, "it was removed")
+            else:
+                if _place(field, moved) != _place(by_name[name]):
+                    yield self.misread(path, _moved(field, by_name[name]))
+                yield from self._of_type(path, field, by_name[name])
+        if order := _order(old, new, within):
+            yield self.misread(order, "the order of fields changed", "stored bytes would be misread")
+        for name in by_name:
+            if name not in names and name not in renamed.values():
+                yield self.misread(f"{within}{name}", "it is new", "stored records lack its bytes, or have padding there")
+
+    def _in_message(self, old: list[Field], new: list[Field], within: str) -> Iterator[Change]:
+        by_name = {field["name"]: field for field in new}
+        names = {field["name"] for field in old}
+        gone = {at: field for at, field in enumerate(old) if field["name"] not in by_name}
+        added = {at: field for at, field in enumerate(new) if field["name"] not in names}
+        renamed = {at for at in gone.keys() & added.keys() if _type(added[at]) == _type(gone[at])}
+        for at, field in gone.items():
+            path = f"{within}{field['name']}"
+            if at in renamed:
+                yield self.misread(
+                    path,
+                    f"it seems to be renamed to {added[at]['name']}",
+                    "messages contain field names, so stored values would not be found. If it is a different field, make "
+                    "the two changes separately, and freeze in between",
+                )
+            else:
+                why = "it is ignored in stored messages; older programs read new messages only if it has a default there"
+                yield self.kept(path, "it was removed", why)
+        for at, field in added.items():
+            path = f"{within}{field['name']}"
+            if at in renamed:
+                continue
+            if field.get("default"):
+                why = "stored messages lack it, and are read with the default"
+                yield self.kept(path, "it is new, with a default", why)
+            else:
+                yield self.misread(path, "it is new", "stored messages lack it: a default makes this compatible")
+        if order := _order(old, new, within):
+            yield self.kept(order, "the order of fields changed", "messages contain field names")
+        for field in old:
+            if field["name"] in by_name:
+                yield from self._of_type(f"{within}{field['name']}", field, by_name[field["name"]])
+
+    def _of_type(self, path: str, old: Field, new: Field) -> Iterator[Change]:
+        was, now = _type(old), _type(new)
+        if was == now:
+            return
+        kind = was["type"] if was["type"] == now["type"] else None
+        if kind in ("Enumerated", "Flags") and _without(was, "members") == _without(now, "members"):
+            yield from self._of_members(path, was["members"], now["members"])
+        elif kind == "Nested":
+            yield from self._of_fields(old["layout"]["fields"], new["layout"]["fields"], within=f"{path}.")
+        elif "item" in was and "item" in now and _without(was, "item") == _without(now, "item"):
+            yield from self._of_type(path, old["item"], new["item"])
+        elif self.is_message and (widened := _widened(was, now)):
+            yield self.kept(path, f"{_shown(was)} became {_shown(now)}", widened)
+        else:
+            yield self.misread(path, f"{_shown(was)} became {_shown(now)}", "stored bytes would be misread")
+
+    def _of_members(self, path: str, old: dict[str, int], new: dict[str, int]) -> Iterator[Change]:
+        names = {value: name for name, value in new.items()}
+        for name, value in old.items():
+            if new.get(name) == value:
+                continue
+            if name in new:
+                yield self.misread(path, f"{name} was {value} and is {new[name]}", f"a stored {value} would be misread")
+            elif value in names and names[value] not in old:
+                why = "the bytes are the same; only code that uses the old name breaks"
+                yield self.kept(path, f"{name} ({value}) was renamed to {names[value]}", why)
+            elif value not in names:
+                why = f'a stored {value} can no longer be read: keep the member, or use field(unknown="keep")'
+                yield self.refused(path, f"{name} ({value}) was removed", why)
+            elif value not in {old.get(other) for other in old if other != name}:
+                why = "stored values would change their meaning"
+                yield self.misread(path, f"{value} was {name} and is {names[value]}", why)
+        renamed = {names[value] for name, value in old.items() if name not in new and value in names}
+        for name, value in new.items():
+            if name not in old and name not in renamed:
+                why = "no stored record has it" if value not in old.values() else "it is another name of a known value"
+                why = f"{why}; programs that do not know it reject records with it"
+                yield self.kept(path, f"{name} ({value}) is new", why)
 
 
 def _renamed(old: list[Field], new: list[Field], moved: int = 0) -> dict[str, str]:
@@ -165,179 +425,9 @@ def _renamed(old: list[Field], new: list[Field], moved: int = 0) -> dict[str, st
     }
 
 
-def in_reading(
-    old: list[Field], new: list[Field], *, is_message: bool, moved: int = 0, within: str = ""
-) -> Iterator[Verdict]:
-    """Differences that do not affect the bytes: units, defaults, unknown members, types of values, constraints."""
-    by_name = {field["name"]: field for field in new}
-    renamed = {} if is_message else _renamed(old, new, moved)
-    for field in old:
-        other = by_name.get(renamed.get(field["name"], field["name"]))
-        if other is None:
-            continue
-        path = f"{within}{field['name']}"
-        yield from _of_unit(path, field.get("unit"), other.get("unit"))
-        if is_message and field.get("default") and not other.get("default"):
-            yield Verdict(
-                path, "its default was removed", why="stored messages may lack it: keep the default", by_upgrade=False
-            )
-        elif is_message and "default_value" in field:
-            yield from _of_default(path, field["default_value"], other)
-        widths = _width(field), _width(other)
-        yield from _of_limits(path, field.get("constraints", {}), other.get("constraints", {}), widths)
-        yield from _of_values(path, field, other, is_message=is_message)
-
-
-def _of_unit(path: str, was: str | None, now: str | None) -> Iterator[Verdict]:
-    if was == now:
-        return
-    if was is None or now is None:
-        said = f"the unit {now} was added" if was is None else f"the unit {was} was removed"
-        yield Verdict(path, said, "the bytes are the same: freeze again")
-    else:
-        yield Verdict(
-            path,
-            f"its unit was {was} and is {now}",
-            why="stored numbers would be misread: convert them in an upgrade, with a version byte or since= to "
-            "identify old records; if only the spelling changed, freeze again",
-            by_upgrade=False,
-        )
-
-
-def _of_default(path: str, was: Any, other: Field) -> Iterator[Verdict]:
-    now = other.get("default_value", _UNKNOWN)
-    if was != now or type(was) is not type(now):
-        what = "is made by a function" if now is _UNKNOWN else f"is {json.dumps(now)}"
-        yield Verdict(
-            path,
-            f"its default was {json.dumps(was)} and {what}",
-            why="stored messages that lack the field were read with the old default: keep it, or freeze again once all "
-            "messages have the field",
-            by_upgrade=False,
-        )
-
-
 def _width(field: Field) -> str:
     """The NumPy type to which bounds of a field are rounded."""
     return _FLOATS.get(field["item"]["type"] if field["type"] == "Nullable" else field["type"], "f8")
-
-
-def _of_limits(
-    path: str, was: dict[str, Any], now: dict[str, Any], widths: tuple[str, str] = ("f8", "f8")
-) -> Iterator[Verdict]:
-    refused = tightened(was, now, widths)
-    if was == now and not refused:
-        return
-    if refused:
-        yield Verdict(
-            path,
-            f"reading now requires {', '.join(refused)}",
-            why="stored values that violate this can no longer be read: keep the old constraints, or convert the values in "
-            "an upgrade",
-            by_upgrade=False,
-        )
-    else:
-        yield Verdict(path, "reading requires less of its values", "everything that could be read still can be")
-
-
-def _of_values(path: str, old: Field, new: Field, *, is_message: bool) -> Iterator[Verdict]:
-    if old["type"] != new["type"]:
-        return
-    if old["type"] in ("Enumerated", "Flags"):
-        if old.get("keep") and not new.get("keep"):
-            yield Verdict(
-                path,
-                'unknown="keep" was removed',
-                why="stored numbers without a member can no longer be read: keep the option",
-                by_upgrade=False,
-            )
-        elif new.get("keep") and not old.get("keep"):
-            yield Verdict(path, 'unknown="keep" was added', "members are read as before, and other numbers as ints")
-        elif new.get("plain") and old["members"].keys() != new["members"].keys():
-            added = set(new["members"].values()) - set(old["members"].values())
-            if added:
-                yield Verdict(
-                    path,
-                    f"{', '.join(map(str, sorted(added)))} became members",
-                    why="their stored numbers were read as ints and are now read as members, which do not equal ints: "
-                    "derive the enumeration from IntEnum or IntFlag",
-                    by_upgrade=False,
-                )
-    if old.get("as", "Decimal") != new.get("as", "Decimal"):
-        was, now = old.get("as", "Decimal"), new.get("as", "Decimal")
-        why = (
-            "stored numbers with more digits than a float holds can no longer be read, and sums are inexact"
-            if now == "float"
-            else "code that computes with floats gets Decimals"
-        )
-        yield Verdict(path, f"its values were {was} and are {now}", why=why)
-    if old["type"] == "Packed":
-        was_limits, now_limits = old.get("limits", {}), new.get("limits", {})
-        for where in sorted(was_limits.keys() | now_limits.keys()):
-            at = path if where == "." else f"{path}{where}"
-            yield from _of_limits(at, was_limits.get(where, {}), now_limits.get(where, {}))
-    if "layout" in old and "layout" in new:
-        fields = old["layout"]["fields"], new["layout"]["fields"]
-        yield from in_reading(*fields, is_message=is_message, within=f"{path}.")
-    if "item" in old and "item" in new:
-        yield from _of_values(path, old["item"], new["item"], is_message=is_message)
-
-
-def in_message(old: list[Field], new: list[Field], *, within: str = "") -> Iterator[Verdict]:
-    """Differences between fields in a message."""
-    by_name = {field["name"]: field for field in new}
-    names = {field["name"] for field in old}
-    gone = {at: field for at, field in enumerate(old) if field["name"] not in by_name}
-    added = {at: field for at, field in enumerate(new) if field["name"] not in names}
-    for at, field in gone.items():
-        path = f"{within}{field['name']}"
-        if at in added and _type(added[at]) == _type(field):
-            yield Verdict(
-                path,
-                f"it seems to be renamed to {added[at]['name']}",
-                why="messages contain field names, so stored values would not be found. If it is a different field, make "
-                "the two changes separately, and freeze in between",
-            )
-        else:
-            yield Verdict(
-                path,
-                "it was removed",
-                "it is ignored in stored messages; older programs read new messages only if it has a default there",
-            )
-    for at, field in added.items():
-        path = f"{within}{field['name']}"
-        if at in gone and _type(gone[at]) == _type(field):
-            continue
-        if field.get("default"):
-            yield Verdict(path, "it is new, with a default", "stored messages lack it, and are read with the default")
-        else:
-            yield Verdict(path, "it is new", why="stored messages lack it: a default makes this compatible")
-    if order := _order(old, new, within):
-        yield Verdict(order, "the order of fields changed", "messages contain field names")
-    for field in old:
-        if field["name"] in by_name:
-            yield from _of_type(f"{within}{field['name']}", field, by_name[field["name"]], is_message=True)
-
-
-def _of_type(path: str, old: Field, new: Field, *, is_message: bool) -> Iterator[Verdict]:
-    was, now = _type(old), _type(new)
-    if was == now:
-        return
-    if (
-        was["type"] == now["type"]
-        and now["type"] in ("Enumerated", "Flags")
-        and _without(was, "members") == _without(now, "members")
-    ):
-        yield from _of_members(path, was["members"], now["members"])
-    elif was["type"] == now["type"] == "Nested":
-        compare = in_message if is_message else in_place
-        yield from compare(old["layout"]["fields"], new["layout"]["fields"], within=f"{path}.")
-    elif "item" in was and "item" in now and _without(was, "item") == _without(now, "item"):
-        yield from _of_type(path, old["item"], new["item"], is_message=is_message)
-    elif is_message and (widened := _widened(was, now)):
-        yield Verdict(path, f"{_shown(was)} became {_shown(now)}", widened)
-    else:
-        yield Verdict(path, f"{_shown(was)} became {_shown(now)}", why="stored bytes would be misread")
 
 
 def _order(old: list[Field], new: list[Field], within: str) -> str:
@@ -347,38 +437,9 @@ def _order(old: list[Field], new: list[Field], within: str) -> str:
     return "" if was == now else ", ".join(f"{within}{name}" for name in now)
 
 
-def _of_members(path: str, old: dict[str, int], new: dict[str, int]) -> Iterator[Verdict]:
-    names = {value: name for name, value in new.items()}
-    for name, value in old.items():
-        if new.get(name) == value:
-            continue
-        if name in new:
-            yield Verdict(path, f"{name} was {value} and is {new[name]}", why=f"a stored {value} would be misread")
-        elif value in names and names[value] not in old:
-            yield Verdict(
-                path,
-                f"{name} ({value}) was renamed to {names[value]}",
-                "the bytes are the same; only code that uses the old name breaks",
-            )
-        elif value not in names:
-            yield Verdict(
-                path,
-                f"{name} ({value}) was removed",
-                why=f'a stored {value} can no longer be read: keep the member, or use field(unknown="keep")',
-                by_upgrade=False,
-            )
-        elif value not in {old.get(other) for other in old if other != name}:
-            yield Verdict(path, f"{value} was {name} and is {names[value]}", why="stored values would change their meaning")
-    renamed = {names[value] for name, value in old.items() if name not in new and value in names}
-    for name, value in new.items():
-        if name not in old and name not in renamed:
-            why = "no stored record has it" if value not in old.values() else "it is another name of a known value"
-            yield Verdict(path, f"{name} ({value}) is new", f"{why}; programs that do not know it reject records with it")
-
-
 def _widened(old: Field, new: Field) -> str | None:
     """Why every stored value of one type is valid for another, in a message; None if it may not be."""
-    if new["type"] == "Nullable" and "null" not in new and _widened_or_same(old, new["item"]):
+    if new["type"] == "Nullable" and "null" not in new and (old == new["item"] or _widened(old, new["item"])):
         return "every stored value is still valid; new ones may be None, which older programs reject"
     was, now = _RANGES.get(old["type"]), _RANGES.get(new["type"])
     if was and now and now[0] <= was[0] and was[1] <= now[1]:
@@ -387,10 +448,6 @@ def _widened(old: Field, new: Field) -> str | None:
     if both_floats and _FLOATS[old["type"]] < _FLOATS[new["type"]]:
         return "every stored value is still valid"
     return None
-
-
-def _widened_or_same(old: Field, new: Field) -> bool:
-    return old == new or _widened(old, new) is not None
 
 
 def _type(field: Field) -> Field:
@@ -433,22 +490,13 @@ def _shown(kind: Field) -> str:
     return f"{kind['type']} ({', '.join(more)})" if more else str(kind["type"])
 
 
-Entry: TypeAlias = dict[str, Any]
-"""The description of a model in a lock file."""
-
-
 def compared(locked: dict[str, Entry], models: dict[str, Entry]) -> Iterator[Change]:
     """All changes from the lock file to the models."""
     renamed = _renamed_models(locked, models)
     for name in sorted(locked.keys() | models.keys()):
         if name in renamed:
-            yield Change(
-                name,
-                None,
-                "compatible",
-                f"the class was renamed to {renamed[name]}",
-                "the records are the same; only code that uses the old name breaks",
-            )
+            why = "the records are the same; only code that uses the old name breaks"
+            yield Change(name, None, "compatible", f"the class was renamed to {renamed[name]}", why)
         elif name not in models:
             yield Change(
                 name,
@@ -458,10 +506,16 @@ def compared(locked: dict[str, Entry], models: dict[str, Entry]) -> Iterator[Cha
                 "nothing reads its records: pass it to the check as well, or give its successor "
                 f"replaces={name}; freeze again once no such records are left",
             )
-        elif name in locked:
-            yield from _of_model(name, locked[name], models[name], models)
-        elif name not in renamed.values() and name not in _replaced(locked, models):
-            yield Change(name, None, "compatible", "the model is new", "freeze again")
+        elif name not in locked:
+            if name not in renamed.values() and name not in _replaced(locked, models):
+                yield Change(name, None, "compatible", "the model is new", "freeze again")
+        elif (older := _older(locked[name], models[name], models)) is not None:
+            what = f"it replaces {older}, which has the layout that is locked as {name}"
+            why = "stored records are read as such and upgraded: freeze again"
+            yield Change(name, None, "compatible", what, why)
+            yield from _Comparison(older, locked[name], models[older]).of_reading()
+        else:
+            yield from _Comparison(name, locked[name], models[name]).changes()
 
 
 def _renamed_models(locked: dict[str, Entry], models: dict[str, Entry]) -> dict[str, str]:
@@ -490,150 +544,6 @@ def _older(old: Entry, new: Entry, models: dict[str, Entry]) -> str | None:
             return str(name)
         name = models[name].get("replaces")
     return None
-
-
-def _of_model(name: str, old: Entry, new: Entry, models: dict[str, Entry]) -> Iterator[Change]:
-    older = _older(old, new, models)
-    if older is not None:
-        yield Change(
-            name,
-            None,
-            "compatible",
-            f"it replaces {older}, which has the layout that is locked as {name}",
-            "stored records are read as such and upgraded: freeze again",
-        )
-        yield from _of_reading(older, old, models[older])
-        return
-    if old["fingerprint"] != new["fingerprint"]:
-        yield from _of_layout(name, old, new)
-    yield from _of_reading(name, old, new)
-    yield from _of_versions(name, old, new)
-
-
-def _of_versions(name: str, old: Entry, new: Entry) -> Iterator[Change]:
-    if old.get("since") != new.get("since"):
-        yield Change(
-            name,
-            None,
-            "breaking",
-            f"since= was {old.get('since', 'absent')} and is {new.get('since', 'absent')}",
-            "records captured in between would be read as a different version than they were written",
-        )
-    if old.get("upgrade") and not new.get("upgrade") and new.get("replaces") is not None:
-        yield Change(
-            name,
-            None,
-            "breaking",
-            f"upgrade_from({new['replaces']}) was removed",
-            f"records of {new['replaces']} cannot be read without it: keep the function",
-        )
-    elif new.get("upgrade") and not old.get("upgrade") and old.get("replaces") is not None:
-        yield Change(
-            name,
-            None,
-            "compatible",
-            f"upgrade_from({new.get('replaces')}) was added",
-            "records that could not be read before now can be",
-        )
-    if old.get("replaces") is not None and new.get("replaces") is None:
-        yield Change(
-            name,
-            None,
-            "breaking",
-            f"it no longer replaces {old['replaces']}",
-            f"its queries find records of {old['replaces']} that they cannot read",
-        )
-
-
-def _of_reading(name: str, old: Entry, new: Entry) -> Iterator[Change]:
-    """Changes that do not affect the bytes."""
-    if old.get("strict_read", False) != new.get("strict_read", False):
-        now = new.get("strict_read", False)
-        yield Change(
-            name,
-            None,
-            "compatible",
-            f"strict_read= is {now}",
-            "constraints are now checked on reading; the fields below say where that matters"
-            if now
-            else "records that were rejected before are now read",
-        )
-    if old["encoding"] != new["encoding"]:
-        return
-    severity, mend = _severity(name, old, new)
-    leading = (new.get("version") is not None) - (old.get("version") is not None)
-    is_message = old["encoding"] != "struct"
-    for verdict in in_reading(old["fields"], new["fields"], is_message=is_message, moved=leading):
-        change = _change(name, verdict, severity, mend)
-        yield change if verdict.by_upgrade else attrs.evolve(change, why=verdict.why or change.why)
-
-
-def _of_layout(name: str, old: Entry, new: Entry) -> Iterator[Change]:
-    for component in sorted(old["key"].keys() | new["key"].keys()):
-        yield from _of_key(name, component, old["key"].get(component), new["key"].get(component))
-    if old["encoding"] != new["encoding"]:
-        severity, mend = _severity(name, old, new)
-        yield Change(name, None, severity, f"payloads were {old['encoding']} and are {new['encoding']}", mend)
-        return
-    was, now = old.get("version"), new.get("version")
-    severity, mend = _severity(name, old, new)
-    if was != now:
-        what = (
-            f"payloads begin with a version byte, {now}"
-            if was is None
-            else f"payloads have no version byte, which was {was}"
-            if now is None
-            else f"the version byte was {was} and is {now}"
-        )
-        yield Change(name, None, severity, what, mend)
-    leading = (now is not None) - (was is not None)
-    verdicts = list(
-        in_place(old["fields"], new["fields"], moved=leading)
-        if old["encoding"] == "struct"
-        else in_message(old["fields"], new["fields"])
-    )
-    for verdict in verdicts:
-        yield _change(name, verdict, severity, mend)
-    if not verdicts and was == now and old["key"] == new["key"]:
-        sizes = f"{old.get('size', 'a varying number of')} and {new.get('size', 'a varying number of')} bytes"
-        yield Change(name, None, severity, f"payload sizes are {sizes}, including padding", mend)
-
-
-def _change(name: str, verdict: Verdict, severity: Severity, mend: str) -> Change:
-    if verdict.compatible is not None:
-        return Change(name, verdict.field, "compatible", verdict.what, verdict.compatible)
-    why = f"{verdict.why}. {mend[0].upper()}{mend[1:]}" if verdict.why else mend
-    return Change(name, verdict.field, severity if verdict.by_upgrade else "breaking", verdict.what, why)
-
-
-def _of_key(name: str, component: str, was: int | None, now: int | None) -> Iterator[Change]:
-    if was == now:
-        return
-    if was is None:
-        yield Change(
-            name,
-            component,
-            "breaking",
-            f"it is now fixed as {now}",
-            f"stored records with another {component} are no longer found",
-        )
-    elif now is None:
-        yield Change(
-            name,
-            component,
-            "compatible",
-            f"it was fixed as {was} and no longer is",
-            f"stored records are found as before; code that makes objects must pass {component}, and queries read every "
-            f"{component} unless restricted",
-        )
-    else:
-        yield Change(
-            name,
-            component,
-            "breaking",
-            f"it was fixed as {was} and is now {now}",
-            f"queries no longer find stored records, which have {component} {was}: keep the old class, and query old | new",
-        )
 
 
 def _severity(name: str, old: Entry, new: Entry) -> tuple[Severity, str]:

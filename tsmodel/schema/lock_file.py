@@ -99,9 +99,9 @@ def _entry(schema: Schema) -> Entry:
     """The description of a model in the file."""
     evolution = schema.evolution
     entry: dict[str, Any] = {"fingerprint": fingerprint_of(schema)}
-    if evolution is not None and evolution.replaces is not None:
+    if evolution.replaces is not None:
         entry["replaces"] = evolution.replaces.model
-    if evolution is not None and evolution.since is not None:
+    if evolution.since is not None:
         entry["since"] = to_iso(evolution.since)
     if getattr(schema.codec, "upgrade", None) is not None:
         entry["upgrade"] = True

@@ -97,14 +97,3 @@ def test_deep_conditions_on_several_models() -> None:
         session.add_all(Reading(cid=1, mid=1, moid=1, cap=n, counter=n, volts=n) for n in range(10))
         session.flush()
         assert session.query(Reading | Other).where(~condition).count() == 5
-
-
-def test_shared_parts_are_pickled_once() -> None:
-    condition: Any = Reading.volts > 1
-    for _ in range(300):
-        condition = ~condition
-    shared = condition | condition & (Reading.mid == 1)
-    again = pickle.loads(pickle.dumps(shared))
-    assert str(again) == str(shared)
-    assert again.left is again.right.left
-    assert len(pickle.dumps(shared)) < 1.5 * len(pickle.dumps(condition))

@@ -21,8 +21,8 @@ import pytest
 import tsmodel as ts
 from tsmodel import Converted, Encoded, Int16, TSModel, TSStruct, codegen, connect, field
 from tsmodel.errors import ConversionError, DecodeError, EncodeError, QueryError, SchemaError
-from tsmodel.model import FieldType
 from tsmodel.model.model import codec_of
+from tsmodel.types import FieldType
 
 
 class State(IntEnum):
