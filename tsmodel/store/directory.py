@@ -397,9 +397,11 @@ class Table:
         table.runs |= {run.number: run for run in added}
         table.digest = (self.digest - sum(run.digest for run in gone) + sum(run.digest for run in added)) % _DIGEST
         table._by_cid, table._indexes = dict(self._by_cid), dict(self._indexes)
-        for cid in {run.cid for run in (*gone, *added)}:
-            left = [run for run in self.of_cid(cid) if run.number not in removed]
-            left += [run for run in added if run.cid == cid]
+        new: dict[int, list[Directory]] = {}
+        for run in added:
+            new.setdefault(run.cid, []).append(run)
+        for cid in {*new, *(run.cid for run in gone)}:
+            left = [run for run in self.of_cid(cid) if run.number not in removed] + new.get(cid, [])
             table._indexes.pop(cid, None)
             table._by_cid.pop(cid, None)
             if left:
