@@ -14,7 +14,7 @@ from support.budget import examples
 from support.fields import State
 from support.sessions import EVERYWHERE, opened_at
 
-from tsmodel import Enumerated, Float64, Nullable, Text, TSModel, UInt8, field
+from tsmodel import Enumerated, Float32, Float64, Nullable, Text, TSModel, UInt8, field
 from tsmodel.query.sinks import Series
 
 
@@ -27,6 +27,30 @@ class Fixed(TSModel):
 class Varying(TSModel):
     volts: Float64
     name: Text
+
+
+class Before(TSModel):
+    volts: Float32
+
+
+class Widened(TSModel, replaces=Before):
+    volts: Float64
+    state: Enumerated[State] = field(storage=UInt8)
+
+
+class Since(TSModel, replaces=Widened, since=1):
+    volts: Float64
+    name: Text
+
+
+@Widened.upgrade_from(Before)
+def widened(old: Before) -> Widened:
+    return Widened(cid=9, mid=9, moid=9, cap=9, volts=old.volts, state=State.ON)
+
+
+@Since.upgrade_from(Widened)
+def renamed(old: Widened) -> Since:
+    return Since(cid=9, mid=9, moid=9, cap=9, volts=-old.volts, name=old.state.name)
 
 
 CIDS = itertools.count()
@@ -58,9 +82,28 @@ varying = st.builds(
     volts=numbers,
     name=st.sampled_from(["", "a", "ab", "ä"]),
 )
-ORDERS: dict[type[TSModel], list[str]] = {
+
+
+def versions_of(*models: type[Any], caps: st.SearchStrategy[int]) -> st.SearchStrategy[Any]:
+    more = {"state": st.sampled_from(State), "name": st.sampled_from(["", "a", "ab", "ä"])}
+    keys = {"cid": st.just(0), "mid": st.integers(0, 2), "moid": st.integers(0, 1), "cap": caps}
+    return st.one_of(
+        st.builds(each, **keys, volts=numbers, **{name: more[name] for name in more if hasattr(each, name)})
+        for each in models
+    )
+
+
+ROWS: dict[Any, st.SearchStrategy[Any]] = {
+    Fixed: fixed,
+    Varying: varying,
+    Widened: versions_of(Before, Widened, caps=st.integers(0, 2)),
+    Since: versions_of(Before, Widened, caps=st.just(0)) | versions_of(Since, caps=st.integers(1, 2)),
+}
+ORDERS: dict[Any, list[str]] = {
     Fixed: ["cap", "mid", "acq", "volts", "state", "temp"],
     Varying: ["cap", "moid", "acq", "volts", "name"],
+    Widened: ["cap", "mid", "acq", "volts", "state"],
+    Since: ["cap", "moid", "acq", "volts", "name"],
 }
 
 
@@ -106,12 +149,11 @@ def streamed(asked: Any) -> list[Any]:
     return found
 
 
-@settings(deadline=None, max_examples=examples(40), suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_against_brute_force(session: Any, data: st.DataObject) -> None:
-    model, rows = data.draw(
-        st.one_of(st.tuples(st.just(Fixed), st.lists(fixed)), st.tuples(st.just(Varying), st.lists(varying)))
-    )
+    model = data.draw(st.sampled_from(list(ROWS)))
+    rows = data.draw(st.lists(ROWS[model]))
     cid = next(CIDS)
     for row in rows:
         row.cid = cid
@@ -133,7 +175,7 @@ def test_against_brute_force(session: Any, data: st.DataObject) -> None:
     if series:
         asked = asked.first_per_series() if series == "first" else asked.last_per_series()
     if filtered:
-        asked = asked.where(model.volts >= 0)  # type: ignore[attr-defined]
+        asked = asked.where(model.volts >= 0)
     if orders:
         columns = [getattr(model, name) for name in names]
         pairs = zip(columns, orders, strict=True)

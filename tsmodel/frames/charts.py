@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.axes import Axes
 
-__all__ = ["Chart", "downsampled", "plot_columns", "times_of"]
+__all__ = ["Chart", "downsampled", "times_of"]
 
 Array = npt.NDArray[Any]
 
@@ -59,19 +59,23 @@ def downsampled(x: Array, y: Array, points: int = _POINTS) -> npt.NDArray[np.int
 
 @attrs.frozen
 class Chart:
-    """What a chart shows.
+    """A line for each column of `y` and each combination of values of `by`.
 
     Attributes:
         x: the column along the axis.
         y: the columns to draw.
         by: the columns that identify a line.
-        options: `ax`, `tz` and `max_lines` of `plot_columns`.
+        ax: the axes to draw into; None for a new figure.
+        tz: time zone of times.
+        max_lines: most lines to draw; the title says how many there are.
     """
 
     x: str
     y: tuple[str, ...]
     by: tuple[str, ...]
-    options: dict[str, Any]
+    ax: Axes | None
+    tz: str | dt.tzinfo
+    max_lines: int
 
     @classmethod
     def of(
@@ -82,77 +86,65 @@ class Chart:
         by: Wanted | Sequence[Wanted] | None,
         **options: Any,
     ) -> Chart:
-        """A chart of columns of a model; `options` are those of `plot_columns`.
+        """A chart of columns of a model.
 
         Raises:
             QueryError: when one is not a column of the model.
         """
         names = [tuple(chosen(model, [each])[0].alias for each in _several(some)) for some in ([x], y, by or ())]
-        return cls(names[0][0], names[1], names[2], options)
+        return cls(names[0][0], names[1], names[2], **options)
 
     @property
     def columns(self) -> list[str]:
         """The columns to read."""
         return list(dict.fromkeys((self.x, *self.y, *self.by)))
 
-    def draw(self, table: pa.Table) -> Axes:
+    def draw_table(self, table: pa.Table) -> Axes:
         """Draws an Arrow table of these columns."""
         columns = {name: _numbers(table, name) for name in dict.fromkeys((self.x, *self.y))}
         by = {name: table.column(name).to_numpy(zero_copy_only=False) for name in self.by}
-        axes = plot_columns(columns, self.x, self.y, by, **self.options)
+        axes = self.draw(columns, by)
         axes.set_ylabel(", ".join(_with_unit(table, name) for name in self.y))
         return axes
 
+    def draw(self, columns: Mapping[str, Array], by: Mapping[str, Array]) -> Axes:
+        """Draws arrays of shape (n,).
 
-def plot_columns(
-    columns: Mapping[str, Array],
-    x: str,
-    y: Sequence[str],
-    by: Mapping[str, Array],
-    ax: Axes | None,
-    tz: str | dt.tzinfo,
-    max_lines: int,
-) -> Axes:
-    """Draws a line for each column of `y` and each combination of values of `by`.
+        Args:
+            columns: `x` and `y` by name: numbers, with NaN where missing, or times as datetime64, with NaT.
+            by: the values that identify a line, by name.
 
-    Args:
-        columns: arrays of shape (n,) by name: numbers, with NaN where missing, or times as datetime64, with NaT.
-        x: the column along the axis.
-        y: the columns to draw.
-        by: arrays of shape (n,) whose values identify a line, by name.
-        ax: the axes to draw into; None for a new figure.
-        tz: time zone of times.
-        max_lines: most lines to draw; the title says how many there are.
-
-    Raises:
-        MissingLibraryError: when matplotlib is not installed.
-    """
-    pyplot = library("matplotlib.pyplot", "plot()")
-    if ax is None:
-        _, ax = pyplot.subplots(figsize=(10, 4), layout="constrained")
-    assert ax is not None
-    groups = list(_groups(by, len(columns[x])))
-    shown = groups[: max(1, max_lines // max(1, len(y)))]
-    for label, places in shown:
-        for name in y:
-            across, values = columns[x][places], columns[name][places].astype(np.float64)
-            sound = ~(np.isnan(values) | np.isnat(across)) if across.dtype.kind == "M" else ~np.isnan(values)
-            across, values = across[sound], values[sound]
-            order = np.argsort(across, kind="stable")
-            across, values = across[order], values[order]
-            kept = downsampled(across.astype(np.int64) if across.dtype.kind == "M" else across, values)
-            full = ", ".join(filter(None, [name if len(y) > 1 else "", label]))
-            ax.plot(across[kept], values[kept], label=full, linewidth=1, marker="." if len(kept) < 50 else "")
-    if columns[x].dtype.kind == "M":
-        ax.xaxis_date(tz)
-    ax.set_xlabel(x)
-    ax.set_ylabel(", ".join(y))
-    if len(shown) < len(groups):
-        ax.set_title(f"{len(shown) * len(y):,} of {len(groups) * len(y):,} lines", loc="right", fontsize="small")
-    if len(shown) * len(y) > 1:
-        ax.legend(fontsize="small")
-    ax.grid(visible=True, alpha=0.3)
-    return ax
+        Raises:
+            MissingLibraryError: when matplotlib is not installed.
+        """
+        pyplot = library("matplotlib.pyplot", "plot()")
+        axes: Any = self.ax
+        if axes is None:
+            _, axes = pyplot.subplots(figsize=(10, 4), layout="constrained")
+        x, y = columns[self.x], self.y
+        groups = list(_groups(by, len(x)))
+        shown = groups[: max(1, self.max_lines // max(1, len(y)))]
+        for label, places in shown:
+            for name in y:
+                across, values = x[places], columns[name][places].astype(np.float64)
+                sound = ~(np.isnan(values) | np.isnat(across)) if across.dtype.kind == "M" else ~np.isnan(values)
+                across, values = across[sound], values[sound]
+                order = np.argsort(across, kind="stable")
+                across, values = across[order], values[order]
+                kept = downsampled(across.astype(np.int64) if across.dtype.kind == "M" else across, values)
+                full = ", ".join(filter(None, [name if len(y) > 1 else "", label]))
+                axes.plot(across[kept], values[kept], label=full, linewidth=1, marker="." if len(kept) < 50 else "")
+        if x.dtype.kind == "M":
+            axes.xaxis_date(self.tz)
+        axes.set_xlabel(self.x)
+        axes.set_ylabel(", ".join(y))
+        if len(shown) < len(groups):
+            axes.set_title(f"{len(shown) * len(y):,} of {len(groups) * len(y):,} lines", loc="right", fontsize="small")
+        if len(shown) * len(y) > 1:
+            axes.legend(fontsize="small")
+        axes.grid(visible=True, alpha=0.3)
+        drawn: Axes = axes
+        return drawn
 
 
 def _several(wanted: Wanted | Iterable[Wanted]) -> list[Wanted]:

@@ -18,7 +18,7 @@ Rules kept here:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -51,14 +51,15 @@ __all__ = [
     "Frame",
     "Growing",
     "GrowingColumn",
-    "Rebatched",
     "StructuredFrame",
     "Wanted",
+    "batch_of",
     "chosen",
     "names_of",
     "pandas_of",
     "polars_of",
     "structured_dtype",
+    "tables_joined",
     "windows_table",
     "write_parquet",
 ]
@@ -91,6 +92,15 @@ class Growing:
             self._reserve(count)
         start, self._used = self._used, self._used + count
         return self._last[start : self._used]
+
+    def add(self, values: npt.NDArray[Any]) -> None:
+        """Appends a copy of values. If their dtype differs, apart from the byte order, `result` has a common one."""
+        dtype = values.dtype.newbyteorder("=")
+        if dtype != self.dtype and (len(values) or not len(self)):
+            if self._used:
+                self._full.append(self._shrunk())
+            self.dtype, self._last, self._used = dtype, np.empty(0, dtype), 0
+        self.room(len(values))[:] = values
 
     def result(self) -> npt.NDArray[Any]:
         """Returns the array, without unused memory, and starts an empty one."""
@@ -153,38 +163,25 @@ class GrowingColumn:
 
     def __init__(self, info: ColumnInfo) -> None:
         self._info = info
-        self._parts: list[npt.NDArray[Any]] = []
+        self._objects: list[npt.NDArray[Any]] = []
         self._numbers = Growing(info.codec.number.numpy if info.codec.number else object)
         self._absent = Growing(np.bool_)
 
     def add(self, records: Any) -> None:
         """Appends the values of records from a codec's `fit`. The records need not stay valid."""
         if self._info.codec.number is None:
-            self._parts.append(_objects(self._info, records))
+            self._objects.append(_objects(self._info, records))
         else:
-            self._add_numbers(self._info.values(records))
+            self._numbers.add(self._info.values(records))
         if self._info.is_nullable:
             present = self._info.present(records)
             self._absent.room(len(records))[:] = False if present is None else ~present
 
     def result(self) -> npt.NDArray[Any]:
         """Returns the column, shape (n, ...), contiguous, in native byte order, and starts an empty one."""
-        self._end_numbers()
-        parts, self._parts = self._parts or [self._numbers.result()], []
+        parts, self._objects = self._objects or [self._numbers.result()], []
         values = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return np.ma.MaskedArray(values, self._absent.result()) if self._info.is_nullable else values
-
-    def _add_numbers(self, values: npt.NDArray[Any]) -> None:
-        dtype = values.dtype.newbyteorder("=")
-        if dtype != self._numbers.dtype:
-            self._end_numbers()
-            self._numbers = Growing(dtype)
-        self._numbers.room(len(values))[:] = values
-
-    def _end_numbers(self) -> None:
-        numbers = self._numbers.result()
-        if len(numbers):
-            self._parts.append(numbers)
 
 
 def _objects(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
@@ -328,19 +325,20 @@ class ArrowColumn:
             self._add_numbers(values, present, shift)
             return
         self._end_numbers()
-        bits = None
-        if present is not None and not present.all():
-            bits = self._pa.py_buffer(np.packbits(present, bitorder="little"))
-        self._arrays.append(self._pa.Array.from_buffers(self._kind, len(values), [bits, self._pa.py_buffer(values)]))
+        self._append(values, present)
 
     def _end_numbers(self) -> None:
-        if not len(self._numbers):
-            return
-        numbers, bits = self._numbers.result(), None
-        if self._info.is_nullable and not (present := self._present.result()).all():
-            bits = self._pa.py_buffer(np.packbits(present, bitorder="little"))
-        buffers = [bits, self._pa.py_buffer(numbers)]
-        self._arrays.append(self._pa.Array.from_buffers(self._kind, len(numbers), buffers))
+        if len(self._numbers):
+            self._append(self._numbers.result(), self._present.result() if self._info.is_nullable else None)
+
+    def _append(self, values: npt.NDArray[Any], present: npt.NDArray[np.bool_] | None) -> None:
+        buffers = [_validity(self._pa, present), self._pa.py_buffer(values)]
+        self._arrays.append(self._pa.Array.from_buffers(self._kind, len(values), buffers))
+
+
+def _validity(pa: Any, present: npt.NDArray[np.bool_] | None) -> Any:
+    """The bitmap of the values that are present; None for all."""
+    return None if present is None or present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
 
 
 def _kept_alive(values: npt.NDArray[Any]) -> int:
@@ -385,9 +383,7 @@ def _spans(pa: Any, info: ColumnInfo, records: SpanRecords) -> Any:
     length = info.field.item.as_length
     assert length is not None
     offsets, content = records.contents(info.field)
-    present = info.present(records)
-    bits = None if present is None or present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
-    return length.spans_to_arrow(pa, info.alias, offsets, content, bits)
+    return length.spans_to_arrow(pa, info.alias, offsets, content, _validity(pa, info.present(records)))
 
 
 class Frame:
@@ -419,12 +415,10 @@ class ColumnsFrame(Frame):
         self._columns = [GrowingColumn(info) for info in self.infos]
 
     def add(self, records: Any) -> None:
-        """See `Frame.add`."""
         for column in self._columns:
             column.add(records)
 
     def result(self) -> dict[str, npt.NDArray[Any]]:
-        """See `Frame.result`."""
         return {info.alias: column.result() for info, column in zip(self.infos, self._columns, strict=True)}
 
 
@@ -442,7 +436,6 @@ class StructuredFrame(Frame):
         self._held: Held | None = Held()
 
     def add(self, records: Any) -> None:
-        """See `Frame.add`."""
         if not len(records):
             return
         dtype = records.dtype if isinstance(records, np.ndarray) else None
@@ -466,7 +459,6 @@ class StructuredFrame(Frame):
             taken[PRESENT] = records[PRESENT]
 
     def result(self) -> npt.NDArray[Any]:
-        """See `Frame.result`."""
         if self._taken is None:
             return np.empty(0, self.dtype)
         if self._held is not None:
@@ -485,13 +477,11 @@ class ArrowFrame(Frame):
         self._columns = [ArrowColumn(info, kind) for info, kind in zip(self.infos, self.schema.types, strict=True)]
 
     def add(self, records: Any) -> None:
-        """See `Frame.add`."""
         if len(records):
             for column in self._columns:
                 column.add(records)
 
     def result(self) -> Any:
-        """See `Frame.result`; a `pyarrow.Table`."""
         columns = [column.result() for column in self._columns]
         return library("pyarrow", "to_arrow()").Table.from_arrays(columns, schema=self.schema)
 
@@ -500,37 +490,15 @@ DtypeBackend: TypeAlias = Literal["pyarrow"]
 """What holds the columns of a pandas frame, as pandas names it."""
 
 
-class Rebatched:
-    """Regroups Arrow tables into record batches of one size."""
+def tables_joined(tables: Sequence[Any]) -> Any:
+    """One Arrow table with the rows of several."""
+    return library("pyarrow", "Arrow").concat_tables(tables)
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._held: list[Any] = []
-        self._count = 0
 
-    def take(self, table: Any) -> Iterator[Any]:
-        """Adds a table; yields the batches that are full."""
-        if table.num_rows:
-            self._held.append(table)
-            self._count += table.num_rows
-        if self._count >= self._size:
-            whole = self._whole()
-            full = self._count - self._count % self._size
-            yield from self._batches(whole.slice(0, full))
-            self._held, self._count = [whole.slice(full)], self._count - full
-
-    def rest(self) -> Iterator[Any]:
-        """Yields the last batch, unless it is empty."""
-        if self._count:
-            yield from self._batches(self._whole())
-
-    def _whole(self) -> Any:
-        return library("pyarrow", "Arrow").concat_tables(self._held)
-
-    def _batches(self, table: Any) -> Iterator[Any]:
-        for start in range(0, table.num_rows, self._size):
-            (batch,) = table.slice(start, self._size).combine_chunks().to_batches()
-            yield batch
+def batch_of(table: Any, start: int, stop: int) -> Any:
+    """Rows of an Arrow table, at least one, as a record batch."""
+    (batch,) = table.slice(start, stop - start).combine_chunks().to_batches()
+    return batch
 
 
 def windows_table(columns: Mapping[str, npt.NDArray[Any]], digits: Mapping[str, int]) -> Any:

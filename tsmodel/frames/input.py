@@ -246,9 +246,16 @@ def _of_pandas_frame(pa: Any, frame: Any, named: bool) -> Any:
 
 
 def _finer(pa: Any, field: Any, column: Any) -> Any:
-    """The field of an inferred schema; in nanoseconds if it has object dtype in pandas, and all its times fit."""
+    """The field of an inferred schema. In a column of objects, times are in nanoseconds, if all of them fit, and those of
+    NumPy arrays are in UTC."""
+    if str(getattr(column, "dtype", "")) != "object":
+        return field
     kind = _in_nanoseconds(pa, field.type)
-    if kind == field.type or str(getattr(column, "dtype", "")) != "object":
+    item = kind.value_type if pa.types.is_list(kind) else kind
+    is_naive = item != kind and pa.types.is_timestamp(item) and item.tz is None
+    if is_naive and not any(isinstance(each, (list, tuple)) for each in column):
+        kind = pa.list_(pa.timestamp(item.unit, "UTC"))  # what to_pandas() makes of an array of times
+    if kind == field.type:
         return field
     try:
         pa.array(column, kind, from_pandas=True)

@@ -30,10 +30,7 @@ from tsmodel.timestamps import EPOCH_UNIX_NS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Scan", "lazy_frame", "lazy_query", "pushed"]
-
-Scan = Callable[["list[str] | None", "pl.Expr | None", "int | None"], Iterator[Any]]
-"""Yields Arrow batches, given the columns' names (None for all), a predicate, and the most rows wanted."""
+__all__ = ["lazy_query", "pushed"]
 
 _log = logging.getLogger("tsmodel.frames")
 
@@ -57,25 +54,7 @@ class _UnknownError(Exception):
 
 
 def lazy_query(query: Any) -> pl.LazyFrame:
-    """A query as a LazyFrame; see `lazy_frame`."""
-
-    def scan(names: list[str] | None, predicate: pl.Expr | None, most: int | None) -> Iterator[Any]:
-        narrowed = query if predicate is None else query.pushed_down(predicate)
-        if most is not None:
-            narrowed = narrowed.limit(most if query.spec.limit is None else min(most, query.spec.limit))
-        # polars may ask for no column at all: then one column serves to count the rows.
-        batches: Iterator[Any] = narrowed.iter_arrow(*(names if names is None or names else ("cid",)) or ())
-        return batches
-
-    return lazy_frame(ArrowFrame(query.spec.model, ()).schema, scan)
-
-
-def lazy_frame(schema: Any, scan: Scan) -> pl.LazyFrame:
-    """A LazyFrame that reads when polars collects it.
-
-    Args:
-        schema: Arrow schema of all columns.
-        scan: reads the batches.
+    """A query as a LazyFrame, which reads when polars collects it.
 
     Raises:
         MissingLibraryError: when polars is not installed, or too old.
@@ -88,16 +67,22 @@ def lazy_frame(schema: Any, scan: Scan) -> pl.LazyFrame:
     # Older versions drop predicates that they cannot pass on, and return all rows.
     if tuple(int(part) for part in polars.__version__.split(".")[:2]) < _OLDEST:
         raise _too_old(polars)
+    nothing: pl.DataFrame = polars.from_arrow(ArrowFrame(query.spec.model, ()).schema.empty_table())
 
     def source(
         names: list[str] | None, predicate: pl.Expr | None, most: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
+        narrowed, wanted = query, names
+        if predicate is not None:
+            narrowed = query.pushed_down(predicate)
+            wanted = None if names is None else list(dict.fromkeys([*names, *predicate.meta.root_names()]))
+        elif most is not None:
+            narrowed = query.limit(most if query.spec.limit is None else min(most, query.spec.limit))
+        # polars may ask for no column at all: then one column serves to count the rows.
+        batches = narrowed.iter_arrow(*(("cid",) if wanted == [] else wanted or ()))
         left = most
-        wanted = names
-        if names is not None and predicate is not None:
-            wanted = [*names, *(name for name in predicate.meta.root_names() if name not in names)]
         empty = True
-        for batch in scan(wanted, predicate, most if predicate is None else None):
+        for batch in batches:
             frame: pl.DataFrame = polars.from_arrow(batch)
             if predicate is not None:
                 frame = frame.filter(predicate)
@@ -111,10 +96,9 @@ def lazy_frame(schema: Any, scan: Scan) -> pl.LazyFrame:
             if left == 0:
                 return
         if empty:
-            frame = polars.from_arrow(schema.empty_table())
-            yield frame if names is None else frame.select(names)
+            yield nothing if names is None else nothing.select(names)
 
-    whole: pl.LazyFrame = register(source, schema=polars.from_arrow(schema.empty_table()).schema)
+    whole: pl.LazyFrame = register(source, schema=nothing.schema)
     return whole
 
 

@@ -17,9 +17,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import closing
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -29,12 +28,14 @@ from tsmodel.io.effects import Block, Emit, LastAcq, ShardsOf, Work
 from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.layout.fixed_rows import FixedRowCodec
+from tsmodel.layout.variable_rows import VariableRowCodec
 from tsmodel.model.model import TSModel, codec_of
 from tsmodel.model.unions import models_of
 from tsmodel.query.in_memory import collectors, through
 from tsmodel.query.plan import Plan, plan_of
-from tsmodel.query.sinks import RunStats, Selection, Sink
-from tsmodel.query.spec import QuerySpec, has_one_layout
+from tsmodel.query.sinks import Regrouped, RunStats, Selection, Sink
+from tsmodel.query.spec import QuerySpec
 from tsmodel.wire.chunk import Chunk, keys_of
 from tsmodel.wire.sorting import run_lengths, run_starts
 
@@ -44,7 +45,6 @@ __all__ = [
     "Execution",
     "Executor",
     "Make",
-    "Regrouping",
     "Source",
     "check_source",
     "current",
@@ -56,12 +56,12 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=TSModel)
-P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+OnT = TypeVar("OnT", covariant=True)
 
 
-class Source(Protocol):
+class _Source(Protocol[OnT]):
     """What a query reads from: a session."""
 
     @property
@@ -74,7 +74,7 @@ class Source(Protocol):
         """Whether queries may read every record."""
         ...
 
-    def on_backend(self) -> OnBackend:
+    def on_backend(self) -> OnT:
         """Carries out effects on the backend.
 
         Raises:
@@ -92,27 +92,8 @@ class Source(Protocol):
         ...
 
 
-class AsyncSource(Protocol):
-    """What an asynchronous query reads from: an asynchronous session."""
-
-    @property
-    def name(self) -> str:
-        """See `Source.name`."""
-        ...
-
-    @property
-    def allow_full_scan(self) -> bool:
-        """See `Source.allow_full_scan`."""
-        ...
-
-    def on_backend(self) -> OnAsyncBackend:
-        """See `Source.on_backend`."""
-        ...
-
-    def remover(self, what: str) -> Remover:
-        """See `Source.remover`."""
-        ...
-
+Source: TypeAlias = _Source[OnBackend]
+AsyncSource: TypeAlias = _Source[OnAsyncBackend]
 
 _open: ContextVar[tuple[weakref.ref[Source], ...]] = ContextVar("tsmodel_open_sessions", default=())
 
@@ -149,18 +130,6 @@ def _alive() -> tuple[weakref.ref[Source], ...]:
 
 Make: TypeAlias = Callable[[Selection[Any]], Sink[R]]
 """Makes a sink for the selected records."""
-
-
-class Regrouping(Protocol):
-    """Regroups the results of a sink into groups of one size."""
-
-    def take(self, part: Any, /) -> Any:
-        """Adds a result; yields the groups that are full."""
-        ...
-
-    def rest(self) -> Any:
-        """Yields the last group, unless it is empty."""
-        ...
 
 
 class Execution(Generic[M]):
@@ -219,14 +188,11 @@ class Execution(Generic[M]):
         """Feeds a sink until it has enough; the result is the sink's."""
         selection = self.selection(limit)
         sink = make(selection)
-        if self.spec.in_memory:
-            yield from self._read(self.boxes(), selection, sink)
-        else:
-            yield from fetched(self.boxes(), selection.stats, partial(_feed, sink, selection.stats))
+        yield from self._read(self.boxes(), selection, sink)
         selection.stats.tick()
         return sink.result()
 
-    def streaming(self, make: Make[Any], regrouping: Regrouping | None = None) -> Work[None]:
+    def streaming(self, make: Make[Any], regrouping: Regrouped | None = None) -> Work[None]:
         """Emits the result of a sink after each chunk, or with `regrouping`, lists of groups."""
         selection = self.selection()
         return self._streamed(self.boxes(), selection, make(selection), regrouping)
@@ -245,8 +211,9 @@ class Execution(Generic[M]):
         Raises:
             QueryError: when the spec has more than conditions, or removes every record without `allow_full_scan`.
         """
-        found = removing(self.spec, self.plan, undecodable=undecodable)
-        is_all = not self.spec.conditions or (not self.plan.filters and any(map(_is_full_scan, found.boxes)))
+        predicate, what = _removal(self.spec, self.plan, undecodable=undecodable)
+        boxes = self.plan.boxes
+        is_all = not self.spec.conditions or (not self.plan.filters and any(map(_is_full_scan, boxes)))
         if is_all and not allow_full_scan:
             raise QueryError(
                 f"this removes every record of {self.spec.model.__name__}: narrow the query, or call "
@@ -255,7 +222,7 @@ class Execution(Generic[M]):
         self.boxes()
         remover = self.reading.remover(f"{kind}()")
         removed: int = yield Block(
-            partial(remover.remove, found.boxes, found.predicate, kind=kind, what=found.what, note=note, dry_run=dry_run)
+            partial(remover.remove, boxes, predicate, kind=kind, what=what, note=note, dry_run=dry_run)
         )
         return removed
 
@@ -271,13 +238,10 @@ class Execution(Generic[M]):
         return (yield from last_acq(boxes))
 
     def _streamed(
-        self, boxes: tuple[KeyRange, ...], selection: Selection[M], sink: Sink[Any], regrouping: Regrouping | None
+        self, boxes: tuple[KeyRange, ...], selection: Selection[M], sink: Sink[Any], regrouping: Regrouped | None
     ) -> Work[None]:
         emitted = sink.result if regrouping is None else lambda: list(regrouping.take(sink.result()))
-        if self.spec.in_memory:
-            yield from self._read(boxes, selection, sink, emitted)
-        else:
-            yield from fetched(boxes, selection.stats, partial(_feed, sink, selection.stats), emitted)
+        yield from self._read(boxes, selection, sink, emitted)
         if regrouping is not None:
             yield Emit(list(regrouping.rest()))
 
@@ -288,8 +252,11 @@ class Execution(Generic[M]):
         sink: Sink[Any],
         emitted: Callable[[], object] | None = None,
     ) -> Work[None]:
-        """Feeds a sink with the chunks that the spec's collectors return."""
+        """Feeds a sink, with what the spec's collectors return where it has any. Emits `emitted()` after each chunk."""
         stats = selection.stats
+        if not self.spec.in_memory:
+            yield from fetched(boxes, stats, partial(_feed, sink, stats), emitted)
+            return
         first, *others = collectors(selection)
         yield from fetched(boxes, stats, partial(_feed, first, stats))
         with closing(through(first.result(), others, stats)) as chunks:
@@ -308,7 +275,6 @@ class Executor(Execution[M]):
 
     @property
     def reading(self) -> Source:
-        """See `Execution.reading`."""
         source: Source = self.source or current(self.spec.model)
         return source
 
@@ -328,16 +294,13 @@ class AsyncExecutor(Execution[M]):
 
     @property
     def reading(self) -> AsyncSource:
-        """See `Execution.reading`."""
         source: AsyncSource = self.source
         return source
 
     def run(self, work: Work[R]) -> Awaitable[R]:
-        """See `Executor.run`."""
         return run_async(work, self.reading.on_backend())
 
     def stream(self, work: Work[None]) -> AsyncGenerator[Any, None]:
-        """See `Executor.stream`."""
         return items_async(stream_async(work, self.reading.on_backend()))
 
 
@@ -390,28 +353,9 @@ def _is_full_scan(box: KeyRange) -> bool:
     return all(intervals[name] == (LIMITS[name].least, LIMITS[name].bound) for name in names)
 
 
-@attrs.frozen(eq=False)
-class Removing:
-    """The records to remove.
-
-    Attributes:
-        boxes: disjoint key ranges.
-        predicate: selects among their records.
-        what: the query as text, for the log.
-    """
-
-    boxes: tuple[KeyRange, ...]
-    predicate: Predicate
-    what: str
-
-
-def removing(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> Removing:
-    """The records that a query removes.
-
-    Args:
-        spec: the query.
-        plan: its plan.
-        undecodable: whether to remove mismatches, too.
+def _removal(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> tuple[Predicate, str]:
+    """The predicate that selects the records to remove, and the query as text, for the log. `undecodable` also removes
+    mismatches.
 
     Raises:
         QueryError: when the query has more than conditions, or, with `undecodable`, conditions on the payload.
@@ -421,28 +365,23 @@ def removing(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> Removing
         raise QueryError(f"delete() removes every record that meets the conditions: remove {asks} from the query")
     what = f"{spec.model.__name__}: {spec}"
     if not undecodable:
-        return Removing(plan.boxes, _CountedRecords(spec, plan), what)
+        return _CountedRecords(spec, plan), what
     if plan.residual or len(models_of(spec.model)) > 1:
         raise QueryError(
             "undecodable=True removes every record in the query's key ranges: query one model, with conditions on key "
             "components only"
         )
-    return Removing(plan.boxes, lambda chunk: plan.key_mask(chunk.keys()), f"{what}, undecodable records included")
+    return lambda chunk: plan.key_mask(chunk.keys()), f"{what}, undecodable records included"
 
 
 class _CountedRecords:
-    """The predicate that selects the records that a query counts.
-
-    Args:
-        spec: the query.
-        plan: its plan.
-    """
+    """The predicate that selects the records that a query counts."""
 
     def __init__(self, spec: QuerySpec[Any], plan: Plan) -> None:
         # Mismatches are left out; a failing upgrade still raises.
         self._spec = spec.replaced(on_error="skip")
         self._plan = plan
-        self._keeps_order = has_one_layout(spec.model)
+        self._keeps_order = isinstance(codec_of(spec.model), (FixedRowCodec, VariableRowCodec))
 
     def __call__(self, chunk: Chunk) -> npt.NDArray[np.bool_]:
         if self._keeps_order:

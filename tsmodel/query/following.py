@@ -57,7 +57,6 @@ __all__ = [
     "Position",
     "Removed",
     "cut_to",
-    "follow_plan",
     "identity_of",
     "place_of",
     "tried",
@@ -237,17 +236,9 @@ class Collected:
 
 def cut_to(boxes: Sequence[KeyRange], start: int, end: int) -> list[KeyRange]:
     """The parts of boxes with `start <= acq < end`, without empty ones."""
-    low, high = ({"acq": max(each, LIMITS["acq"].least)} for each in (start, end))
-    cut = (
-        box.intersect(
-            KeyRange(
-                msgspec.structs.replace(KeyRange().min, **low),
-                msgspec.structs.replace(KeyRange().max, **high),
-            )
-        )
-        for box in boxes
-    )
-    return [box for box in cut if not box.is_empty]
+    least = LIMITS["acq"].least
+    acqs = KeyRange.of(acq=(max(start, least), max(end, least)))
+    return [cut for box in boxes if not (cut := box.intersect(acqs)).is_empty]
 
 
 def tried(work: Callable[[], Work[R]], retry: Retry, of: str) -> Work[R]:
@@ -314,86 +305,39 @@ class Removed:
 M = TypeVar("M")
 
 
-@attrs.frozen(eq=False)
-class Followed:
-    """A record for the consumer, and the position once it is taken."""
-
-    row: Any
-    position: Position
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class FollowPlan:
-    """What to follow, and how.
-
-    Attributes:
-        boxes: key ranges to read.
-        selection: returns a new selection of the query's records.
-        source: the session to read.
-        retry: the session's retry policy.
-        of: what the checkpoint belongs to; see `identity_of`.
-        start: acq to start at when there is no checkpoint.
-        poll: seconds to wait when there is nothing new.
-        checkpoint: the checkpoint file; None for none.
-        every: records between two writes of the file.
-        wait: whether to wait for more when there is nothing new.
-    """
-
-    boxes: tuple[KeyRange, ...]
-    selection: Callable[[], Selection[Any]]
-    source: Any
-    retry: Retry
-    of: dict[str, str]
-    start: int | None
-    poll: float
-    checkpoint: str | os.PathLike[str] | None
-    every: int
-    wait: bool
-
-
-def follow_plan(
-    execution: Execution[Any],
-    since: TimeLike | None,
-    poll: DurationLike,
-    checkpoint: str | os.PathLike[str] | None,
-    every: int,
-    *,
-    wait: bool,
-) -> FollowPlan:
-    """Plans to follow the query of an executor; see `Query.follow`."""
-    spec, boxes = execution.spec, execution.plan.boxes
-    spec.require_streaming("follow()")
-    if spec.limit is not None:
-        raise QueryError("follow() returns every record: remove the limit from the query, and stop iterating instead")
-    whole = (LIMITS["acq"].least, LIMITS["acq"].bound)
-    if any((box.min.acq, box.max.acq) != whole for box in boxes):
-        raise QueryError("follow() reads in order of acq: use since=... instead of a condition on acq")
-    source = execution.reading
-    return FollowPlan(
-        boxes=boxes,
-        selection=execution.selection,
-        source=source,
-        retry=getattr(source, "retries", ONCE),
-        of=identity_of(spec, source),
-        start=None if since is None else to_ns(since),
-        poll=seconds_of(poll, "poll"),
-        checkpoint=checkpoint,
-        every=at_least(1, every, "checkpoint_every"),
-        wait=wait,
-    )
-
-
 class _Following(Generic[M]):
-    """The position of a follow, and its work."""
+    """The position of a follow, and its work. For the arguments see `Query.follow`."""
 
-    def __init__(self, plan: FollowPlan) -> None:
-        self._plan = plan
-        self._file = None if plan.checkpoint is None else Checkpoint(plan.checkpoint, plan.of)
+    def __init__(
+        self,
+        execution: Execution[Any],
+        since: TimeLike | None,
+        poll: DurationLike,
+        checkpoint: str | os.PathLike[str] | None,
+        every: int,
+        *,
+        wait: bool,
+    ) -> None:
+        spec, self._boxes = execution.spec, execution.plan.boxes
+        spec.require_streaming("follow()")
+        if spec.limit is not None:
+            raise QueryError("follow() returns every record: remove the limit from the query, and stop iterating instead")
+        whole = (LIMITS["acq"].least, LIMITS["acq"].bound)
+        if any((box.min.acq, box.max.acq) != whole for box in self._boxes):
+            raise QueryError("follow() reads in order of acq: use since=... instead of a condition on acq")
+        self._selection = execution.selection
+        self._source = execution.reading
+        self._retry: Retry = getattr(self._source, "retries", ONCE)
+        self._poll = seconds_of(poll, "poll")
+        self._every = at_least(1, every, "checkpoint_every")
+        self._wait = wait
+        of = identity_of(spec, self._source)
+        self._target = of["target"]
+        start = LIMITS["acq"].least if since is None else to_ns(since)
+        self._file = None if checkpoint is None else Checkpoint(checkpoint, of)
         kept = self._file.load() if self._file else None
-        self._removed = Removed(plan.boxes, "follow() has returned", self._file.removal if kept and self._file else None)
-        start = LIMITS["acq"].least if plan.start is None else plan.start
-        self._position = kept or Position(start)
-        self._saved = self._position
+        self._removed = Removed(self._boxes, "follow() has returned", self._file.removal if kept and self._file else None)
+        self._position = self._saved = kept or Position(start)
         self._since_saved = 0
         self._in_hand: Position | None = None
         self._work: Work[None] | None = None
@@ -418,7 +362,7 @@ class _Following(Generic[M]):
         if self._in_hand is not None:
             self._position, self._in_hand = self._in_hand, None
             self._since_saved += 1
-            if self._since_saved >= self._plan.every:
+            if self._since_saved >= self._every:
                 self._save()
 
     def _save(self) -> None:
@@ -442,10 +386,9 @@ class _Following(Generic[M]):
             self._work = self._steps()
         return self._work
 
-    def _hand_over(self, followed: Followed) -> M:
+    def _hand_over(self, emitted: tuple[M, Position]) -> M:
         """Returns the record, which is in the consumer's hand from now on."""
-        self._in_hand = followed.position
-        row: M = followed.row
+        row, self._in_hand = emitted
         return row
 
     @property
@@ -458,38 +401,38 @@ class _Following(Generic[M]):
         return max(last - self._position.acq, 0) if self._position.acq > LIMITS["acq"].least else last
 
     def _last(self) -> Work[int]:
-        return (yield from tried(lambda: last_acq(self._plan.boxes), self._plan.retry, self._plan.of["target"]))
+        return (yield from tried(lambda: last_acq(self._boxes), self._retry, self._target))
 
     def _steps(self) -> Work[None]:
         while True:
-            last: int = (yield from self._last()) if self._plan.boxes else self._position.acq
+            last: int = (yield from self._last()) if self._boxes else self._position.acq
             if (yield from self._removed.tell(self._below)):
                 self._save()
             while self._position.acq < last:
                 yield from self._window(last)
             if self._since_saved:
                 self._save()
-            if not self._plan.wait:
+            if not self._wait:
                 return
-            yield Pause(self._plan.poll)
+            yield Pause(self._poll)
 
     def _window(self, last: int) -> Work[None]:
         start = self._position.acq
-        end, acqs, rows = yield from tried(lambda: self._read(start, last), self._plan.retry, self._plan.of["target"])
+        end, acqs, rows = yield from tried(lambda: self._read(start, last), self._retry, self._target)
         taken = 0
         previous = start
         for acq, row in zip(acqs, rows, strict=True):
             taken, previous = (taken + 1 if acq == previous else 1), acq
             if acq > start or taken > self._position.taken:
-                yield Emit(Followed(row, Position(acq, taken)))
+                yield Emit((row, Position(acq, taken)))
         self._position = Position(end)
 
     def _read(self, start: int, last: int) -> Work[tuple[int, list[int], list[Any]]]:
         """The end of the next window, and its records."""
         end = last if self._width is None else min(last, start + self._width)
         while True:
-            collected = Collected(self._plan.selection(), MOST if end > start + 1 else None)
-            for box in cut_to(self._plan.boxes, start, end):
+            collected = Collected(self._selection(), MOST if end > start + 1 else None)
+            for box in cut_to(self._boxes, start, end):
                 yield from scanned(box, collected.feed)
                 if collected.is_full:
                     break
@@ -510,9 +453,9 @@ class Follow(_Following[M], Iterator[M]):
     def __next__(self) -> M:
         if self._ended:
             raise StopIteration
-        on_backend = self._plan.source.on_backend()
+        on_backend = self._source.on_backend()
         try:
-            is_emitted, followed = advance(self._begun(), on_backend)
+            is_emitted, emitted = advance(self._begun(), on_backend)
         except BaseException:
             self._work = None
             on_backend.release()
@@ -520,7 +463,7 @@ class Follow(_Following[M], Iterator[M]):
         if not is_emitted:
             self._end()
             raise StopIteration
-        return self._hand_over(followed)
+        return self._hand_over(emitted)
 
     def lag(self) -> int:
         """How far the reader is behind: ns of acquisition time between its position and the last full-commit acq.
@@ -528,7 +471,7 @@ class Follow(_Following[M], Iterator[M]):
         It is 0 when all fully committed records were taken. Without `since`, before anything was read, it is the last
         full-commit acq itself.
         """
-        return run(self._lag(), self._plan.source.on_backend())
+        return run(self._lag(), self._source.on_backend())
 
     def close(self) -> None:
         """Ends the iteration and writes the checkpoint. The record in hand does not count as taken: call `commit` first if
@@ -550,9 +493,9 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
     async def __anext__(self) -> M:
         if self._ended:
             raise StopAsyncIteration
-        on_backend = self._plan.source.on_backend()
+        on_backend = self._source.on_backend()
         try:
-            is_emitted, followed = await advance_async(self._begun(), on_backend)
+            is_emitted, emitted = await advance_async(self._begun(), on_backend)
         except BaseException:
             self._work = None
             await on_backend.release()
@@ -560,11 +503,11 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
         if not is_emitted:
             self._end()
             raise StopAsyncIteration
-        return self._hand_over(followed)
+        return self._hand_over(emitted)
 
     async def lag(self) -> int:
         """See `Follow.lag`."""
-        return await run_async(self._lag(), self._plan.source.on_backend())
+        return await run_async(self._lag(), self._source.on_backend())
 
     async def close(self) -> None:
         """See `Follow.close`."""

@@ -12,7 +12,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -40,26 +40,35 @@ _CHUNK: Final = 16_384
 """Most records in a chunk that a collector returns."""
 
 
-class _Held:
-    """Records in memory, with the columns that decide which of them to keep, and in what order.
+class _Collector:
+    """Collects records with the columns that decide which of them to keep: a sink whose result is chunks, in order."""
 
-    Args:
-        keep: returns the indices of the records to keep, in order, given their columns.
-        most: most records to hold.
-        what: describes the operation in messages.
-    """
-
-    def __init__(self, keep: Callable[[dict[str, npt.NDArray[Any]]], Indexes], most: int, what: str) -> None:
-        self._keep = keep
-        self._most = most
-        self._what = what
+    def __init__(self, spec: QuerySpec[Any]) -> None:
+        self._spec = spec
         self._chunks: list[Chunk] = []
         self._columns: list[dict[str, npt.NDArray[Any]]] = []
         self._count = 0
-        self._least = min(_FIRST_DROP, most + 1)
-        self._next_drop = self._least
+        self._least = self._next_drop = min(_FIRST_DROP, spec.max_rows_in_memory + 1)
 
-    def add(self, chunk: Chunk, columns: dict[str, npt.NDArray[Any]]) -> None:
+    def feed(self, chunk: Chunk) -> bool:
+        raise NotImplementedError
+
+    def result(self) -> Generator[Chunk, None, None]:
+        """Yields the kept records.
+
+        Raises:
+            QueryError: when there are too many.
+        """
+        self._drop()
+        for chunk in self._chunks:
+            for first in range(0, len(chunk), _CHUNK):
+                yield chunk.take(slice(first, first + _CHUNK))
+
+    def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
+        """The indices of the records to keep, in order, given their columns."""
+        raise NotImplementedError
+
+    def _hold(self, chunk: Chunk, columns: dict[str, npt.NDArray[Any]]) -> None:
         """Adds records and their columns, whose memory must stay valid."""
         if not len(chunk):
             return
@@ -70,33 +79,23 @@ class _Held:
             self._drop()
             self._next_drop = max(self._least, 2 * self._count)
 
-    def chunks(self) -> Generator[Chunk, None, None]:
-        """Yields the kept records, in order.
-
-        Raises:
-            QueryError: when there are too many.
-        """
-        self._drop()
-        for chunk in self._chunks:
-            for first in range(0, len(chunk), _CHUNK):
-                yield chunk.take(slice(first, first + _CHUNK))
-
     def _drop(self) -> None:
         if not self._count:
             return
         columns = {name: np.concatenate([each[name] for each in self._columns]) for name in self._columns[0]}
-        kept = self._keep(columns)
+        kept = self._kept(columns)
         self._chunks, self._count = [joined(self._chunks).take(kept).kept()], len(kept)
         self._columns = [{name: column[kept] for name, column in columns.items()}]
-        if self._count > self._most:
+        most = self._spec.max_rows_in_memory
+        if self._count > most:
             raise QueryError(
-                f"{self._what}: {self._count:,} records are held in memory, more than the {self._most:,} allowed: narrow "
-                "the query, give it a limit, or allow more by max_rows_in_memory()"
+                f"{self._spec.in_memory}: {self._count:,} records are held in memory, more than the {most:,} allowed: "
+                "narrow the query, give it a limit, or allow more by max_rows_in_memory()"
             )
 
 
-class ByKey:
-    """Collects records by their keys alone, whatever their payloads: a sink whose result is chunks.
+class _ByKey(_Collector):
+    """Collects records by their keys alone, whatever their payloads.
 
     Args:
         spec: asks for the newest versions, or for the first or last of each series.
@@ -105,48 +104,27 @@ class ByKey:
     """
 
     def __init__(self, spec: QuerySpec[Any], plan: Plan, stats: RunStats | None) -> None:
-        self._spec = spec
+        super().__init__(spec)
         self._plan = plan
         self._stats = stats
-        self._held = _Held(self._kept, spec.max_rows_in_memory, spec.in_memory)
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         if self._stats is not None:
             self._stats.chunk(chunk.nbytes, len(chunk))
         mask = self._plan.key_mask(chunk.keys())
         if mask is not None:
             chunk = chunk.take(mask)
-        self._held.add(chunk, {name: np.array(chunk.key(name)) for name in (*_KEY, "acq")})
+        self._hold(chunk, {name: np.array(chunk.key(name)) for name in (*_KEY, "acq")})
         return False
 
-    def result(self) -> Generator[Chunk, None, None]:
-        """See `Sink.result`."""
-        return self._held.chunks()
-
     def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
-        return _newest(columns) if self._spec.versions == "latest" else _ordered(columns, self._spec, None)
+        if self._spec.versions == "latest":
+            return _last_of_each(columns, _sorted(columns), _KEY)
+        return _ordered(columns, self._spec, None)
 
 
-def _newest(columns: dict[str, npt.NDArray[Any]]) -> Indexes:
-    order = _sorted([*(columns[name] for name in _KEY), columns["acq"]])
-    return _last_of_each(columns, order, _KEY)
-
-
-def _sorted(keys: list[npt.NDArray[Any]]) -> Indexes:
-    """Indices in ascending order of keys, the most significant first."""
-    order = order_of(keys)
-    return np.arange(len(keys[0])) if order is None else order
-
-
-def _last_of_each(columns: dict[str, npt.NDArray[Any]], order: Indexes, names: tuple[str, ...]) -> Indexes:
-    """Of indices in order, the last of each group."""
-    starts = run_starts([columns[name][order] for name in names])
-    return order[run_lasts(starts, len(order))]
-
-
-class Ordered:
-    """Collects the selected records in order, or the first or last of each series: a sink whose result is chunks.
+class _Ordered(_Collector):
+    """Collects the selected records in order, or the first or last of each series.
 
     Args:
         selection: selects the records, without a limit.
@@ -154,30 +132,35 @@ class Ordered:
     """
 
     def __init__(self, selection: Selection[Any], limit: int | None) -> None:
+        super().__init__(selection.spec)
         self._selection = selection
-        self._spec = selection.spec
         self._limit = limit
-        self._held = _Held(self._kept, self._spec.max_rows_in_memory, self._spec.in_memory)
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         records = self._selection.of(chunk)
-        if not len(records):
-            return False
-        columns = {name: np.array(records[name]) for name in (*_KEY, "acq")} if self._spec.per_series else {}
-        for at, order in enumerate(self._spec.order):
-            values, present = _sortable(order, records)
-            columns |= {f"order{at}": values, f"absent{at}": ~present}
-        self._held.add(_chunk_of(records), columns)
+        if len(records):
+            columns = {name: np.array(records[name]) for name in (*_KEY, "acq")} if self._spec.per_series else {}
+            for at, order in enumerate(self._spec.order):
+                values, present = _sortable(order, records)
+                columns |= {f"order{at}": values, f"absent{at}": ~present}
+            self._hold(_chunk_of(records), columns)
         return False
-
-    def result(self) -> Generator[Chunk, None, None]:
-        """See `Sink.result`."""
-        return self._held.chunks()
 
     def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
         # Later records may still replace those of any series, so only the sink applies the limit.
         return _ordered(columns, self._spec, None if self._spec.per_series else self._limit)
+
+
+def _sorted(columns: dict[str, npt.NDArray[Any]]) -> Indexes:
+    """Indices of records in the order of their full keys."""
+    order = order_of([columns[name] for name in (*_KEY, "acq")])
+    return np.arange(len(columns["acq"])) if order is None else order
+
+
+def _last_of_each(columns: dict[str, npt.NDArray[Any]], order: Indexes, names: tuple[str, ...]) -> Indexes:
+    """Of indices in order, the last of each group."""
+    starts = run_starts([columns[name][order] for name in names])
+    return order[run_lasts(starts, len(order))]
 
 
 def _chunk_of(records: Any) -> Chunk:
@@ -194,7 +177,7 @@ def _ordered(columns: dict[str, npt.NDArray[Any]], spec: QuerySpec[Any], limit: 
     """The indices of the records to keep, in order."""
     places: Indexes = np.arange(len(next(iter(columns.values()))))
     if spec.per_series:
-        places = _sorted([*(columns[name] for name in _KEY), columns["acq"]])
+        places = _sorted(columns)
         if spec.per_series == "first":
             places = places[::-1]
         places = np.sort(_last_of_each(columns, places, _SERIES))
@@ -227,26 +210,26 @@ def _ranks(values: npt.NDArray[Any], absent: npt.NDArray[np.bool_], *, descendin
     return ranks
 
 
-def collectors(selection: Selection[Any]) -> list[ByKey | Ordered]:
+def collectors(selection: Selection[Any]) -> list[_Collector]:
     """The collectors of a query, to be applied in turn. `selection` selects among the records that they keep."""
     spec, plan, stats = selection.spec, selection.plan, selection.stats
-    found: list[ByKey | Ordered] = []
-    one_layout = has_one_layout(spec.model)
-    if spec.per_series and not one_layout and plan.residual:
-        raise QueryError(
-            f"{spec.in_memory} of several models or versions takes conditions on the key only: remove those on fields"
-        )
+    found: list[_Collector] = []
+    if spec.per_series and plan.residual and not has_one_layout(spec.model):
+        raise QueryError(f"{spec.in_memory} of several models takes conditions on the key only: remove those on fields")
     if spec.versions == "latest":
-        found.append(ByKey(spec.replaced(per_series=None, order=()), plan, stats))
-    if one_layout and (spec.per_series or spec.order):
-        found.append(Ordered(Selection(spec, plan, stats, counts=not found), selection.left))
-    elif spec.per_series or spec.order:
-        found.append(ByKey(spec.replaced(versions="all"), plan, None if found else stats))
+        found.append(_ByKey(spec.replaced(per_series=None, order=()), plan, stats))
+    if not spec.per_series and not spec.order:
+        return found
+    if has_one_layout(spec.model):
+        found.append(_Ordered(Selection(spec, plan, stats, counts=not found), selection.left))
+        selection.codec = selection.codec.writing  # records of older versions were upgraded
+    else:
+        found.append(_ByKey(spec.replaced(versions="all"), plan, None if found else stats))
     return found
 
 
 def through(
-    chunks: Generator[Chunk, None, None], collectors: Iterable[ByKey | Ordered], stats: RunStats
+    chunks: Generator[Chunk, None, None], collectors: Iterable[_Collector], stats: RunStats
 ) -> Generator[Chunk, None, None]:
     """Passes chunks through more collectors. Resets `records_returned`, which the sink counts."""
     for collector in collectors:

@@ -45,7 +45,7 @@ from tsmodel.query.executor import AsyncExecutor, Execution, Executor
 from tsmodel.query.grids import Grid, grid_of, zone_of
 from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection
-from tsmodel.query.spec import own_column
+from tsmodel.query.spec import column_of
 from tsmodel.timestamps import DurationLike, TimeLike, to_datetime, to_iso
 from tsmodel.types.codec import FieldCodec
 from tsmodel.types.numbers import EXACT
@@ -71,7 +71,7 @@ _SERIES: Final = ("cid", "mid", "moid")
 _GROUP: Final = (*_SERIES, "start")
 """The columns that identify a window, in the order of the result."""
 _KEY: Final = (*_SERIES, "cap", "acq")
-_MERGE_AT = 200_000
+_MERGE_AT = 500_000
 """Pending rows of partial results from which they are merged."""
 
 
@@ -91,10 +91,10 @@ class _Parts:
         self._pending = 0
         self._merged = 0
 
-    def add(self, table: Table, rows: int) -> None:
-        """Adds a table of `rows` rows."""
+    def add(self, table: Table) -> None:
+        """Adds a table."""
         self._tables.append(table)
-        self._pending += rows
+        self._pending += len(table[self._names[0]])
         if self._pending > max(_MERGE_AT, 2 * self._merged):
             self._pending = self._merged = len(self.merged()[self._names[0]])
 
@@ -208,7 +208,6 @@ class _States(_Aggregator):
         return not self._kinds.isdisjoint(_EDGES)
 
     def add(self, runs: _Runs, values: Array, present: Array | None) -> Table:
-        """See `_Aggregator.add`. If `has_edges`, records ascend by cap and acq within a run."""
         table: Table = {}
         keys, starts = runs.keys, runs.starts
         if present is not None and present.all():
@@ -347,17 +346,14 @@ class _Points(_Aggregator):
         columns = {name: runs.keys[name] for name in _KEY} | {"value": values}
         if present is not None:
             columns = {name: column[present] for name, column in columns.items()}
-        count = len(columns["value"])
-        self._count += count
+        self._count += len(columns["value"])
         if self._count > self._most:
             raise QueryError(
                 f"quantiles, deltas, rates and time-weighted means hold their values in memory, {self._count:,} so far, "
                 f"more than the {self._most:,} allowed: narrow the query, or allow more by max_rows_in_memory()"
             )
         for name, column in columns.items():
-            if name not in self._columns:
-                self._columns[name] = Growing(column.dtype)
-            self._columns[name].room(count)[:] = column
+            self._columns.setdefault(name, Growing(column.dtype)).add(column)
         return {}
 
     def aggregates(self, windows: Table) -> Table:
@@ -591,7 +587,7 @@ class _Sketch(_Aggregator):
             firsts = run_starts([run, buckets])
             part = {name: runs.keys[name][runs.starts[run[firsts]]] for name in _GROUP}
             part |= {"bucket": buckets[firsts], "count": run_lengths(firsts, len(buckets))}
-            self._parts.add(part, len(firsts))
+            self._parts.add(part)
         return {}
 
     def aggregates(self, windows: Table) -> Table:
@@ -765,16 +761,13 @@ class _WindowAggregates:
         self._parts = _Parts(_GROUP, self._joined)
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         records = self._selection.of(chunk, columns=True)
         if len(records):
             with _quiet():
-                part = self._partial(records)
-                self._parts.add(part, len(part["rows"]))
+                self._parts.add(self._partial(records))
         return self._selection.full
 
     def result(self) -> Windows:
-        """See `Sink.result`."""
         with _quiet():
             table = self._table()
         digits = {}
@@ -944,7 +937,7 @@ class Windows:
             MissingLibraryError: when matplotlib is not installed.
             QueryError: when a name is not that of an aggregate.
         """
-        from tsmodel.frames.charts import plot_columns, times_of
+        from tsmodel.frames.charts import Chart, times_of
 
         aggregates = [name for name in self._table if name not in _GROUP]
         for name in names:
@@ -954,7 +947,7 @@ class Windows:
         columns = {name: _floats(self._table[name]) for name in drawn}
         columns["start"] = times_of(self._table["start"])
         by = {name: self._table[name] for name in _SERIES}
-        return plot_columns(columns, "start", drawn, by, ax, self._tz, max_lines)
+        return Chart("start", drawn, _SERIES, ax, self._tz, max_lines).draw(columns, by)
 
     def __len__(self) -> int:
         return len(self._table["start"])
@@ -1036,9 +1029,7 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
     info = aggregate.column
     if info is None:
         return aggregate
-    own = own_column(model, info)
-    if own is None:
-        raise QueryError(f"agg({name}=...): {info.model}.{info.alias} is not a column of {model.__name__}")
+    own = column_of(model, info, f"agg({name}=...): ")
     codec = own.codec
     if codec.number is None or not codec.is_amount:
         raise QueryError(f"agg({name}=...): {info.model}.{info.alias} ({codec.label}) is not a number")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import attrs
@@ -244,12 +245,10 @@ class Rows(Generic[M]):
         self._rows: list[M] = []
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         self._rows.extend(self._selection.codec.rows(self._selection.of(chunk)))
         return self._selection.full
 
     def result(self) -> list[M]:
-        """See `Sink.result`."""
         rows, self._rows = self._rows, []
         return rows
 
@@ -261,12 +260,10 @@ class Count(Generic[M]):
         self._selection = selection
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         self._selection.count(chunk)
         return self._selection.full
 
     def result(self) -> int:
-        """See `Sink.result`."""
         return self._selection.stats.records_returned
 
 
@@ -283,38 +280,53 @@ class Framed:
         self._frame = frame
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         self._frame.add(self._selection.of(chunk, columns=True))
         return self._selection.full
 
     def result(self) -> Any:
-        """See `Sink.result`."""
         return self._frame.result()
 
 
-class Regrouped(Generic[T]):
-    """Regroups lists of rows into lists of one size.
+class Regrouped:
+    """Regroups the results of a sink, lists or Arrow tables, into groups of one size.
+
+    Args:
+        size: results in a group; the last one may be shorter.
+        joined: joins the results of several chunks; lists by default.
+        cut: takes a group from joined results, given its start and its end.
 
     Raises:
         QueryError: when the size is not at least 1.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(
+        self,
+        size: int,
+        joined: Callable[[list[Any]], Any] = lambda lists: list(chain.from_iterable(lists)),
+        cut: Callable[[Any, int, int], Any] = lambda rows, start, stop: rows[start:stop],
+    ) -> None:
         self._size = at_least(1, size, "batches")
-        self._held: list[T] = []
+        self._joined = joined
+        self._cut = cut
+        self._held: list[Any] = []
+        self._count = 0
 
-    def take(self, rows: list[T]) -> Iterator[list[T]]:
-        """Adds rows; yields the lists that are full."""
-        self._held += rows
-        full = len(self._held) - len(self._held) % self._size
-        for start in range(0, full, self._size):
-            yield self._held[start : start + self._size]
-        del self._held[:full]
+    def take(self, part: Any) -> Iterator[Any]:
+        """Adds a result; yields the groups that are full."""
+        if len(part):
+            self._held.append(part)
+            self._count += len(part)
+        if self._count >= self._size:
+            whole = self._joined(self._held)
+            count, left = self._count, self._count % self._size
+            self._held, self._count = [whole[count - left :]] if left else [], left
+            for start in range(0, count - left, self._size):
+                yield self._cut(whole, start, start + self._size)
 
-    def rest(self) -> Iterator[list[T]]:
-        """Yields the last list, unless it is empty."""
-        if self._held:
-            yield self._held
+    def rest(self) -> Iterator[Any]:
+        """Yields the last group, unless it is empty."""
+        if self._count:
+            yield self._cut(self._joined(self._held), 0, self._count)
 
 
 @attrs.frozen
@@ -347,14 +359,12 @@ class SeriesFound:
         self._found: dict[tuple[int, int, int], tuple[int, int, int]] = {}
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         records = self._selection.of(chunk, keys_only=True)
         if len(records):
             self._add(*(np.asarray(records[name]) for name in ("cid", "mid", "moid", "cap")))
         return self._selection.full
 
     def result(self) -> list[Series]:
-        """See `Sink.result`; sorted."""
         return Listed(Series(*key, *counts) for key, counts in sorted(self._found.items()))
 
     def _add(self, cid: Any, mid: Any, moid: Any, cap: Any) -> None:
@@ -394,7 +404,6 @@ class Tuples:
         self._tuples: list[Any] = []
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         keys_only = all(column.is_key for column in self._columns)
         records = self._selection.of(chunk, keys_only=keys_only, columns=True)
         if len(records):
@@ -403,6 +412,5 @@ class Tuples:
         return self._selection.full
 
     def result(self) -> list[Any]:
-        """See `Sink.result`."""
         tuples, self._tuples = self._tuples, []
         return tuples

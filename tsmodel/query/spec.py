@@ -15,16 +15,14 @@ import attrs
 import msgspec
 
 from tsmodel.errors import QueryError
-from tsmodel.layout.fixed_rows import FixedRowCodec
-from tsmodel.layout.variable_rows import VariableRowCodec
 from tsmodel.model.column import Column, Order
 from tsmodel.model.evolution import chain_of
 from tsmodel.model.expressions import Between, ColumnInfo, Comparison, Expression, IsIn, comparable, leaves, shortened
 from tsmodel.model.meta import SCHEMA, schema_of
-from tsmodel.model.model import TSModel, codec_of
+from tsmodel.model.model import TSModel
 from tsmodel.model.unions import models_of, queried
 
-__all__ = ["OnError", "PerSeries", "QuerySpec", "Versions", "at_least", "has_one_layout", "own_column"]
+__all__ = ["OnError", "PerSeries", "QuerySpec", "Versions", "at_least", "column_of", "has_one_layout", "own_column"]
 
 M = TypeVar("M", bound=TSModel)
 
@@ -136,9 +134,27 @@ def own_column(model: Any, column: ColumnInfo) -> ColumnInfo | None:
     return None
 
 
+def column_of(model: Any, column: ColumnInfo, what: str = "") -> ColumnInfo:
+    """The model's own column for `column`; see `own_column`.
+
+    Raises:
+        QueryError: on behalf of `what`, when it has none.
+    """
+    own = own_column(model, column)
+    if own is None:
+        raise QueryError(f"{what}{column.model}.{column.alias} is not a column of {_listed(model)}")
+    return own
+
+
+def _listed(model: Any) -> str:
+    """The name of a model and the names of its columns."""
+    names = dict.fromkeys(name for each in models_of(model) for name in schema_of(each).columns)
+    return f"{model.__name__}, which has {', '.join(names)}"
+
+
 def has_one_layout(model: Any) -> bool:
-    """Whether all records of a model have the same fields: it is not a union, and has no older versions."""
-    return isinstance(codec_of(model), (FixedRowCodec, VariableRowCodec))
+    """Whether all records of a model have the same fields once they are read: it is not a union."""
+    return len(models_of(model)) == 1
 
 
 def _is_inherited(model: type[Any], column: ColumnInfo) -> bool:
@@ -157,14 +173,9 @@ def _checked_conditions(model: Any, conditions: Iterable[object]) -> tuple[Any, 
             )
         column = leaf.column
         if id(column) not in known:
-            models = models_of(model)
-            owns = [own for each in models if (own := own_column(each, column)) is not None]
-            if not owns:
-                names = dict.fromkeys(name for each in models for name in schema_of(each).columns)
-                raise QueryError(
-                    f"{column.model}.{column.name} is not a column of {model.__name__}, which has {', '.join(names)}"
-                )
-            known[id(column)] = [own for own in owns if own is not column]
+            column_of(model, column)
+            owns = [own_column(each, column) for each in models_of(model)]
+            known[id(column)] = [own for own in owns if own is not None and own is not column]
         for own in known[id(column)]:
             leaf.of(own)  # raises if the constant cannot be compared with this column
     return conditions
@@ -174,20 +185,16 @@ def _checked_order(model: Any, column: object) -> Order:
     if isinstance(column, str):
         named = [schema_of(each).columns[column] for each in models_of(model) if column in schema_of(each).columns]
         if not named:
-            names = dict.fromkeys(name for each in models_of(model) for name in schema_of(each).columns)
-            raise QueryError(f"{column!r} is not a column of {model.__name__}, which has {', '.join(names)}")
+            raise QueryError(f"{column!r} is not a column of {_listed(model)}")
         column = named[0]
     order = Order(column.info) if isinstance(column, Column) else column
     if not isinstance(order, Order):
         raise QueryError(f"order_by takes columns or their names, such as {model.__name__}.cap, not {column!r}")
-    own = own_column(model, order.column)
-    if own is None:
-        raise QueryError(f"{order.column.model}.{order.column.alias} is not a column of {model.__name__}")
-    order = msgspec.structs.replace(order, column=own)
+    order = msgspec.structs.replace(order, column=column_of(model, order.column))
     if order.column.codec.comparisons != "all":
         raise QueryError(f"{order.column.model}.{order.column.alias} ({order.column.codec.label}) has no order")
     if not has_one_layout(model):
-        raise QueryError("order_by and revisions take a query of one model and version: sort the result of all() instead")
+        raise QueryError("order_by and revisions take a query of one model: sort the result of all() instead")
     return order
 
 

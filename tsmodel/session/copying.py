@@ -29,10 +29,10 @@ from tsmodel.io.effects import Append, Sent, ShardsOf, Work, scanned
 from tsmodel.io.retry import Retry
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.layout.fixed_rows import batches_by_cid
-from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.executor import last_acq
 from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, place_of, tried
 from tsmodel.query.plan import Plan, plan_of
+from tsmodel.query.query import QueryBuilder
 from tsmodel.query.spec import QuerySpec
 from tsmodel.session.target import Database, StoreFile, parse
 from tsmodel.wire.chunk import Batch, Chunk, joined, keys_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -80,14 +79,16 @@ class _ArrayCodec(FieldCodec):
             self._count(value)
             self._check(value)
             return value.tobytes()
-        items = _list_of(value)
+        items = value if type(value) is list else _list_of(value)
         if items is None:
             raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a list of items")
         self._count(items)
         if self.item.is_plain:
-            with suppress(*UNSUITABLE):  # `_each` finds the item
+            try:
                 if self.item.holds(items):
                     return struct.pack(self._format % len(items), *items)
+            except UNSUITABLE:
+                pass  # `_each` finds the item
         return b"".join(_each(self.item.write, items))
 
     def constant(self, value: Any) -> Any:

@@ -108,8 +108,6 @@ class Bits(IntField, FieldType[int]):
     @classmethod
     def codec(cls, argument: Any, options: Options) -> BitsCodec:
         bits = options.require("bits", "3")
-        storage = options.storage(UInt8)
-        if not storage.name.startswith("U"):
-            raise ValueError(f"storage={storage.name} is not UInt8, UInt16, UInt32 or UInt64")
+        storage = options.storage(UInt8, signed=False)
         check_int("bits", bits, 1, storage.size * 8, f", the bits of {storage.name}")
         return BitsCodec(bits, storage, 0, options.byte_order)

@@ -144,7 +144,7 @@ class FieldType(Generic[T]):
 
 
 class IntField:
-    """To a type checker, makes the column of a field type with int values that are not times an `IntColumn`."""
+    """Mixin for ints that are not times: to a type checker, their column is an `IntColumn`."""
 
     if TYPE_CHECKING:
 

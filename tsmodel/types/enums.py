@@ -75,9 +75,11 @@ class _MemberCodec(NumberCodec, msgspec.Struct, frozen=True):
         raise FieldFault(f"cannot be compared with {shown(value)}; give a member of {self.kind.__name__}")
 
     def dump(self, value: Any) -> Any:
-        number = value.value if isinstance(value, self.kind) else _int_of(value)
-        least, greatest = self.limits
-        if number is None or not least <= number <= greatest or not (self.keep or self._is_known(number)):
+        if isinstance(value, self.kind):
+            number = value.value
+        elif (number := _int_of(value)) is None or not self.limits[0] <= number <= self.limits[1]:
+            raise self.refused(value)
+        if not (self.keep or self._is_known(number)):
             raise self.refused(value)
         return number
 

@@ -28,6 +28,8 @@ from tsmodel.types.text_facet import Conversion, Spelling
 
 _NOT_FINITE: Final = re.compile(r"\s*[+-]?(?:nan|inf|infinity)\s*", re.ASCII | re.IGNORECASE)
 
+_FLOAT: Final = frozenset({float})
+
 _SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -162,7 +164,7 @@ class FloatCodec(ScalarCodec, frozen=True):
 
     def holds(self, stored: Sequence[Any]) -> bool:
         """See `FixedCodec.holds`: no finite number has become infinite."""
-        return math.isfinite(sum(stored)) or not any(map(becomes_infinite, stored))
+        return math.isfinite(sum(stored)) or _FLOAT.issuperset(map(type, stored)) or not any(map(becomes_infinite, stored))
 
     def arrow_value(self, value: Any) -> Any:
         return (

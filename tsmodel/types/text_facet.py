@@ -17,7 +17,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Times = Literal["iso", "ns"]
 Binary = Literal["hex", "base64"]
+Point = Literal[".", ","]
 Unknown = Literal["error", "ignore"]
 
 
@@ -48,20 +49,15 @@ class Spelling(msgspec.Struct, frozen=True):
 
     times: Times = "iso"
     binary: Binary = "hex"
-    decimal: Literal[".", ","] = "."
+    decimal: Point = "."
     unknown: Unknown = "error"
     shortest: bool = False
 
     def __post_init__(self) -> None:
-        allowed = {
-            "times": ("iso", "ns"),
-            "binary": ("hex", "base64"),
-            "decimal": (".", ","),
-            "unknown": ("error", "ignore"),
-        }
+        allowed = {"times": Times, "binary": Binary, "decimal": Point, "unknown": Unknown}
         for name, values in allowed.items():
-            if (value := getattr(self, name)) not in values:
-                raise ValueError(f"{name}={value!r}; expected {' or '.join(map(repr, values))}")
+            if (value := getattr(self, name)) not in get_args(values):
+                raise ValueError(f"{name}={value!r}; expected {' or '.join(map(repr, get_args(values)))}")
 
 
 class ConversionFaults(ValueError):  # noqa: N818 - they become part of an error

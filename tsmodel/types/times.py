@@ -68,16 +68,16 @@ def _of_one_width(texts: Sequence[str]) -> Ints:
     digits = raw - np.uint8(ord("0"))  # other characters wrap around to more than 9
     is_digit = digits[0] <= 9
     is_same = ~is_digit
-    sign = form.start("offset") - 1
-    is_same[sign] &= form["offset"] is None
+    if form["offset"] is not None:
+        is_same[-6] = False  # the sign may differ
     _demand((digits[:, is_digit] <= 9).all() and (raw[:, is_same] == raw[0, is_same]).all())
     local = np.ascontiguousarray(raw[:, :19]).view("S19").reshape(-1).astype("M8[s]")  # refuses a 30th of February
     seconds: Ints = local.astype(np.int64) - EPOCH_UNIX_NS // _SECOND
     _demand((np.abs(seconds) < _MOST_SECONDS).all())
     if form["offset"] is not None:
         hours, minutes = digits[:, -5] * 10 + digits[:, -4], digits[:, -2] * 10 + digits[:, -1]
-        west = raw[:, sign] == ord("-")
-        _demand((west | (raw[:, sign] == ord("+"))).all() and (hours <= 23).all() and (minutes <= 59).all())
+        west = raw[:, -6] == ord("-")
+        _demand((west | (raw[:, -6] == ord("+"))).all() and (hours <= 23).all() and (minutes <= 59).all())
         seconds -= np.where(west, -60, 60) * (hours.astype(np.int64) * 60 + minutes)
     ns: Ints = seconds * _SECOND
     if form["fraction"] is not None:

@@ -272,6 +272,27 @@ def test_nanoseconds_in_pandas_columns_of_objects_stay() -> None:
     assert [(row.at, row.moment.at) for row in rows] == [(7, 7), (8, 8)]
 
 
+class Marks(TSModel):
+    times: Array[int] = field(item=Timestamp)
+    pair: Array[int] = field(item=Timestamp, length=2)
+
+
+@pytest.mark.parametrize("options", [{}, {"tz": "Europe/Warsaw"}, {"dtype_backend": "pyarrow"}])
+def test_arrays_of_times_survive_pandas(options: dict[str, Any]) -> None:
+    """pyarrow makes NumPy arrays of them, which have no time zone: NumPy's times are in UTC."""
+    rows = [Marks(cid=1, mid=1, moid=1, cap=n, times=[n, START][:n], pair=[n, -n]) for n in range(3)]
+    with connect("memory:") as session, connect("memory:") as other:
+        session.add_all(rows)
+        session.flush()
+        frame = session.query(Marks).order_by("cap").to_pandas(**options)
+        other.add_frame(Marks, frame, keep_acq=True)
+        other.flush()
+        assert other.query(Marks).order_by("cap").all() == session.query(Marks).order_by("cap").all()
+        naive = frame.assign(times=[[dt.datetime(2026, 1, 1)]] * 3)
+        with pytest.raises(EncodeError, match="times without a zone"):
+            other.add_frame(Marks, naive)
+
+
 class Long(TSModel):
     took: UnixTime = field(resolution="ns")
 

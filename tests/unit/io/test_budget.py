@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import AsyncGenerator, Generator
+from types import FrameType
+from typing import Any
 
 import pytest
 from support.batches import batches, rows_in
@@ -60,6 +63,27 @@ class AsyncBackend(Backend):
 
     async def append(self) -> None:
         """Makes it an asynchronous backend."""
+
+
+def test_scans_are_given_back_while_others_are_taken() -> None:
+    """The garbage collector may close an abandoned scan wherever it likes."""
+    budget = ScanBudget(SPARE)
+    left = budget.take(SPARE)
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code is ScanBudget.take.__code__ and event == "line" and left:
+            left -= 1
+            budget.give_back(1)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        taken = budget.take(SPARE)
+    finally:
+        sys.settrace(before)
+    assert taken + budget.take(SPARE) == SPARE - left
 
 
 def emitted(stats: RunStats) -> Work[None]:
