@@ -15,7 +15,7 @@ _HEAD = "style='text-align: left'"
 
 
 def html_table(caption: str, head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A table; whatever is in it is text."""
+    """A table whose cells are text."""
     from html import escape  # for notebooks only
 
     top = "".join(f"<th {_HEAD}>{escape(str(name))}</th>" for name in head)
@@ -38,5 +38,5 @@ class Listed(list[T]):
 
 
 def rows_shown(count: int) -> str:
-    """How many rows there are, and how many a table of the first shows."""
+    """The number of rows, and how many of them a table shows."""
     return f"{count:,} row{'' if count == 1 else 's'}" + (f", the first {SHOWN} shown" if count > SHOWN else "")

@@ -150,17 +150,12 @@ def _saved_as(found: Found, saved: str) -> str:
 
 def _tried(found: Found) -> tuple[Any, dict[str, Any]]:
     """The inferred model, before it is saved, and the arguments of its `load_csv`."""
-    from tempfile import TemporaryDirectory
+    from tsmodel.cli.models import toml_model
 
-    from tsmodel.cli.models import read_toml
-
-    with TemporaryDirectory() as place:
-        path = Path(place) / "model.toml"
-        path.write_text(found.toml(), encoding="utf-8", newline="\n")
-        try:
-            return read_toml(path)
-        except SchemaError as error:
-            raise UsageError(f"the inferred model is not valid: {str(error).removeprefix(f'{path}: ')}") from error
+    try:
+        return toml_model(found.toml(), "the inferred model")
+    except SchemaError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_apart(to: str, found: Found, fixed: dict[str, int], file: str, saved: str) -> None:

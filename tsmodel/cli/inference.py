@@ -399,7 +399,7 @@ class _Column:
 
     def doubt_groups(self, mark: str | None) -> None:
         """Makes numbers text whose `mark` may just as well group digits: `1,234` in a file with commas between cells."""
-        marked = [value for value in self._values if self.kind == "float" and self.mark == mark and mark in value]
+        marked = [value for value in self._values if self.kind == "float" and self.mark == mark and self.mark in value]
         if marked and all(_GROUP.fullmatch(value) for value in marked):
             self.kind, self.mark = "text", "."
             remedy = f"give --decimal {mark}" if mark == "," else "write Float64 in the saved model and use that"

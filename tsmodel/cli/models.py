@@ -38,7 +38,7 @@ from tsmodel.model import TSModel, field
 from tsmodel.model.meta import SCHEMA
 from tsmodel.types import FIELD_TYPES, Blob, did_you_mean
 
-__all__ = ["CSV", "Record", "csv_options", "model_of", "models_of", "read_toml", "toml_of"]
+__all__ = ["CSV", "Record", "csv_options", "model_of", "models_of", "read_toml", "toml_model", "toml_of"]
 
 CSV: Final = "CSV"
 """The name of the dict in a Python file with the `load_csv` arguments for its model."""
@@ -182,7 +182,15 @@ def read_toml(path: Path) -> tuple[type[TSModel], dict[str, Any]]:
         SchemaError: when the file is not valid; the message names the place.
         OSError: when it cannot be read.
     """
-    data = _parsed(path)
+    try:
+        return toml_model(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise SchemaError(f"{path} is not TOML: {error}") from error
+
+
+def toml_model(text: str, path: str) -> tuple[type[TSModel], dict[str, Any]]:
+    """Like `read_toml`, for the text of a file; messages name its path."""
+    data = _parsed(text, path)
     for name in data:
         if name not in ("model", "fields", "csv"):
             raise SchemaError(f"{path}: there is no section [{name}]; there are [model], [fields] and [csv]")
@@ -253,7 +261,7 @@ def toml_of(name: str, keywords: dict[str, Any], fields: dict[str, dict[str, Any
     return "\n".join(lines) + "\n"
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _parsed(text: str, path: str) -> dict[str, Any]:
     try:
         tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     except ImportError as error:
@@ -261,9 +269,9 @@ def _parsed(path: Path) -> dict[str, Any]:
             "TOML schemas need tomli before Python 3.11: pip install 'tstorage-model[cli]'", library="tomli"
         ) from error
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(text)
         return data
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise SchemaError(f"{path} is not TOML: {error}") from error
 
 

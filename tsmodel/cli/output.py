@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import IO, Final, Literal
 
 from tsmodel.cli.failures import UsageError
 
@@ -127,21 +127,17 @@ def progress(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    def rate(task: Any) -> str:
-        if not task.speed:
-            return ""
-        return f"{size(task.speed)}/s" if unit == "bytes" else f"{task.speed:,.0f}/s"
+    shown = size if unit == "bytes" else "{:,.0f}".format
+    texts = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]}")
+    with Progress(*texts, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, done="")
 
-    class Counted(TextColumn):
-        def render(self, task: Any) -> Any:
-            done = size(task.completed) if unit == "bytes" else f"{task.completed:,.0f}"
-            self.text_format = f"{done}  {rate(task)}"
-            return super().render(task)
+        def update(done: int, total: int | None) -> None:
+            speed = bar.tasks[0].speed
+            text = f"{shown(done)}  {shown(speed)}/s" if speed else shown(done)
+            bar.update(task, completed=done, total=total, done=text)
 
-    columns = (TextColumn("{task.description}"), BarColumn(), Counted(""), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield update
 
 
 @contextmanager

@@ -24,18 +24,10 @@ _CLASS_VAR: Final = re.compile(r"\s*(\w+\.)*ClassVar\b")
 
 
 def take_annotations(model: str, namespace: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the annotations of a class body, by name, and stores them in `namespace` as `__annotations__`.
+    """Returns the annotations of a class body, by name, and stores them in its `namespace` as `__annotations__`.
 
-    Args:
-        model: name of the class.
-        namespace: namespace of the class body; changed in place.
-
-    Returns:
-        None for a body without annotations; an empty dict if all annotations are under conditions that are false, such as
-        `if TYPE_CHECKING`.
-
-    Raises:
-        SchemaError: if the annotations cannot be evaluated.
+    A body without annotations gives None; one whose annotations are all under conditions that are false, such as
+    `if TYPE_CHECKING`, gives an empty dict.
     """
     late = _take_late_annotations(model, namespace)
     if late is not None:
@@ -44,18 +36,7 @@ def take_annotations(model: str, namespace: dict[str, Any]) -> dict[str, Any] | 
 
 
 def resolved(model: str, name: str, annotation: object, namespace: dict[str, Any], frame: FrameType | None) -> object:
-    """Resolves strings and forward references in an annotation.
-
-    Args:
-        model: name of the class.
-        name: name of the field.
-        annotation: the annotation of the field.
-        namespace: namespace of the class body.
-        frame: frame of the class statement, in which names are looked up.
-
-    Raises:
-        SchemaError: if a name is unknown in that frame.
-    """
+    """Resolves strings and forward references in the annotation of a field, in the frame of the class statement."""
     if get_origin(annotation) is ClassVar or not _has_reference(annotation):
         return annotation
     module = sys.modules.get(namespace.get("__module__", ""))

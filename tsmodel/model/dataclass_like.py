@@ -116,16 +116,11 @@ def add_repr(
     namespace: dict[str, Any],
     names: tuple[str, ...],
     layout: Layout,
-    times: Iterable[str] = (),
+    times: Iterable[str],
 ) -> None:
-    """Adds a `__repr__` to a class under construction, unless it defines one or the faster one of msgspec is sufficient.
+    """Adds a `__repr__` to the namespace of a class, unless it defines one or the faster one of msgspec is sufficient.
 
-    Args:
-        bases: bases of the class.
-        namespace: namespace of the class body; changed in place.
-        names: names of the members, in order.
-        layout: layout of the payload.
-        times: the names that are times of the key.
+    `names` are the names of its members, in order; `times` are those of times of the key.
     """
     plain: Any = object.__repr__
     inherited = next((each for each in (getattr(base, "__repr__", plain) for base in bases) if each is not plain), plain)

@@ -57,17 +57,7 @@ _TOKEN: Final = re.compile(r"\s*(\d*)([xcbB?hHiIlLqQnNefdsP])\s*")
 
 
 def members_of_format(model: str, format_: str, names: Sequence[str] | None) -> Members:
-    """Returns the fields of a `struct` format.
-
-    Args:
-        model: name of the model, for messages.
-        format_: a `struct` format string. Without a byte-order mark it is native: this machine's byte order, with the
-            padding that a C compiler inserts between fields, and none after the last.
-        names: names of the fields; f0, f1, … by default.
-
-    Raises:
-        SchemaError: if the format is invalid, or the number of names differs from the number of fields.
-    """
+    """Returns the fields of a `struct` format; see `TSModel.from_format`."""
     try:
         total = struct.calcsize(format_)
     except struct.error as error:
@@ -106,15 +96,9 @@ def members_of_format(model: str, format_: str, names: Sequence[str] | None) -> 
 
 
 def members_of_dtype(model: str, dtype: Any, structure: Any) -> Members:
-    """Returns the fields of a structured dtype at their offsets. Gaps become padding.
+    """Returns the fields of a structured dtype at their offsets; see `TSModel.from_dtype`. Gaps become padding.
 
-    Args:
-        model: name of the model, for messages.
-        dtype: a structured dtype, or anything that `numpy.dtype` converts to one.
-        structure: makes a `TSStruct` from a name and members, for nested dtypes.
-
-    Raises:
-        SchemaError: if the dtype is not structured, or no field type matches one of its fields.
+    `structure` makes a `TSStruct` from a name and members, for nested dtypes.
     """
     try:
         kind = np.dtype(dtype)

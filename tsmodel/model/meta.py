@@ -253,6 +253,10 @@ class TSModelMeta(_Meta):
         settings["specs"] = joined(name, settings["specs"], body.specs)
         settings["aliases"] |= body.aliases
         settings["key_defaults"] |= body.defaults
+        names = [*(spec.name for spec in settings["specs"]), *settings["aliases"].values()]
+        if len({*names}) < len(names):
+            twice = next(each for each in names if names.count(each) > 1)
+            raise SchemaError(f"{name}.{twice}: this name is a field already; choose another name", model=name, field=twice)
         settings["evolution"] = read_evolution(
             name,
             settings["evolution"],

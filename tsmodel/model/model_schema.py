@@ -282,11 +282,7 @@ class Body(msgspec.Struct, frozen=True):
 def read_body(model: str, namespace: dict[str, Any], frame: FrameType | None, reserved: frozenset[str]) -> Body:
     """Reads the declarations of a class body, and removes annotations and defaults of fields from `namespace`.
 
-    Args:
-        model: name of the class.
-        namespace: namespace of the class body; changed in place.
-        frame: frame of the class statement, in which names of string annotations are looked up.
-        reserved: names that a field cannot have.
+    Names in string annotations are looked up in `frame`; `reserved` are names that a field cannot have.
     """
     annotations = take_annotations(model, namespace)
     body = Body([], {}, {}, without_effect=annotations == {} and "__qualname__" in namespace)

@@ -325,7 +325,11 @@ def _of_objects(condition: Comparison | Between | IsIn, column: npt.NDArray[Any]
     """Which objects meet the condition: compared one by one, by Python."""
     holds: Callable[[Any], bool]
     if isinstance(condition, IsIn):
-        holds = condition.values.__contains__
+        try:
+            known = frozenset(condition.values)
+            return np.fromiter((value is not None and value in known for value in column), np.bool_, len(column))
+        except TypeError:  # values that cannot be hashed, such as lists
+            holds = condition.values.__contains__
     elif isinstance(condition, Between):
         holds = lambda value: condition.low <= value < condition.high  # noqa: E731
     else:

@@ -197,27 +197,11 @@ class Block:
         count: number of records.
         record_size: size of each record in GET form, in bytes; 0 if they differ.
         size: size of all records in GET form, in bytes.
+        layout: the pieces of each payload; empty if payloads differ in size.
+        base: the offsets to add to stored acqs and marks.
         origin: the store it was read from and its id there, for errors; None for a block made in this process.
         is_cached: whether it is in a cache, and so keeps decoded columns.
     """
-
-    __slots__ = (
-        "_asked",
-        "_base",
-        "_columns",
-        "_encoded",
-        "_layout",
-        "_marks",
-        "_parts",
-        "_rows",
-        "_series",
-        "bounds",
-        "count",
-        "is_cached",
-        "origin",
-        "record_size",
-        "size",
-    )
 
     def __init__(
         self,
@@ -233,14 +217,14 @@ class Block:
         marks: npt.NDArray[np.int64] | Part | None = None,
         base: Base = NO_BASE,
     ) -> None:
-        self._base = base
+        self.base = base
         self.origin: tuple[str, int] | None = None
         self.is_cached = False
         self.bounds = bounds
         self.count = count
         self.record_size = record_size
         self.size = size
-        self._layout = layout
+        self.layout = layout
         self._series = self._asked = 0
         self._encoded: bytes | None = None
         self._rows = rows
@@ -249,18 +233,13 @@ class Block:
         self._columns: list[npt.NDArray[Any] | None] = columns or [None] * (_KEYS + (len(layout) if record_size else 2))
 
     @property
-    def layout(self) -> Layout:
-        """The pieces of each payload; empty if payloads differ in size."""
-        return self._layout
-
-    @property
     def marks(self) -> npt.NDArray[np.int64] | None:
         """The mark of each record, shape (count,); None if all are 0."""
         marks = self._marks
         if isinstance(marks, Part):
             marks = decode_integers(marks, self.count)
-            if self._base.mark:
-                marks = np.where(marks > 0, marks + self._base.mark, marks)
+            if self.base.mark:
+                marks = np.where(marks > 0, marks + self.base.mark, marks)
             self._marks = marks
         return marks
 
@@ -286,10 +265,6 @@ class Block:
         keys = self.keys()
         return tuple(int(key[0]) for key in keys), tuple(int(key[-1]) for key in keys)
 
-    def piece(self, at: int) -> npt.NDArray[Any]:
-        """A piece of the payloads: integers of shape (count,), or bytes of shape (count, width)."""
-        return self._column(_KEYS + at)
-
     def columns(self) -> list[npt.NDArray[Any]]:
         """mid, moid, cap, acq, then the pieces; or lengths and payload bytes, if payloads differ in size."""
         return [self._column(at) for at in range(len(self._columns))]
@@ -304,7 +279,7 @@ class Block:
         """The bytes of all payloads, concatenated."""
         if not self.record_size:
             return self._column(_KEYS + 1)
-        pieces = [_as_bytes(self.piece(at)) for at in range(len(self._layout))]
+        pieces = [_as_bytes(self._column(_KEYS + at)) for at in range(len(self.layout))]
         return np.concatenate(pieces, axis=1).reshape(-1) if pieces else np.empty(0, np.uint8)
 
     def rows(self) -> memoryview:
@@ -386,11 +361,7 @@ class Block:
         return self.take(self.places(box))
 
     def without(self, chosen: npt.NDArray[np.bool_]) -> Block:
-        """A block without some of the records.
-
-        Args:
-            chosen: mask of the records to omit, shape (count,); not all of them.
-        """
+        """A block without the chosen records, given as a mask of shape (count,); some must be left."""
         kept = ~chosen
         marks = None if self.marks is None else _present(self.marks[kept])
         count = int(np.count_nonzero(kept))
@@ -398,18 +369,13 @@ class Block:
         if self.record_size:
             columns: list[npt.NDArray[Any] | None] = [self._column(at)[kept] for at in range(len(self._columns))]
             size = count * self.record_size
-            return Block(bounds, count, self.record_size, size, self._layout, columns=columns, marks=marks)
+            return Block(bounds, count, self.record_size, size, self.layout, columns=columns, marks=marks)
         rows = self.row_chunk().take(kept)
         return Block.of_rows(bounds, rows, _opaque(rows.record_size), marks)
 
     def encoded(self, codec: Codec, base: Base = NO_BASE, *, as_parts: bool = False) -> bytes:
-        """Encodes the block for storage.
-
-        Args:
-            codec: how to compress it.
-            base: subtracted from its acqs and marks, since a reader adds it.
-            as_parts: whether to encode columns even if the block is small.
-        """
+        """Encodes the block for storage. Subtracts `base` from its acqs and marks, since a reader adds it. A small block is
+        stored as rows, unless `as_parts`."""
         if self._encoded is not None and base == NO_BASE:
             return self._encoded
         found = self.marks
@@ -420,19 +386,19 @@ class Block:
         if self.count < _FEW and not as_parts:
             chunk = self.row_chunk()
             rows = encode_bytes(np.frombuffer(_shifted(chunk, -base.acq).rows(), np.uint8), codec)
-            start = _START.pack(_ROWS, flags, len(self._layout))
-            return b"".join([start, _layout_bytes(self._layout), rows, *marks])
+            start = _START.pack(_ROWS, flags, len(self.layout))
+            return b"".join([start, _layout_bytes(self.layout), rows, *marks])
         columns = self.columns()
         if base.acq:
             columns[_ACQ] = columns[_ACQ] - base.acq
         stored = [encode_integers(column, codec) for column in columns[:_KEYS]]
         if self.record_size:
-            for piece, column in zip(self._layout, columns[_KEYS:], strict=True):
+            for piece, column in zip(self.layout, columns[_KEYS:], strict=True):
                 encode = encode_integers if piece.is_integer else encode_items
                 stored.append(encode(column, codec))
         else:
             stored += [encode_integers(columns[_KEYS], codec), encode_bytes(columns[_KEYS + 1], codec)]
-        return b"".join([_START.pack(_PARTS, flags, len(self._layout)), _layout_bytes(self._layout), *stored, *marks])
+        return b"".join([_START.pack(_PARTS, flags, len(self.layout)), _layout_bytes(self.layout), *stored, *marks])
 
     def is_encoded_as(self, data: bytes, series: int) -> None:
         """Says that the block is stored as these bytes, and how many series it has."""
@@ -447,15 +413,7 @@ class Block:
     def decoded(
         cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int, base: Base = NO_BASE
     ) -> Block:
-        """A block from its stored bytes. Columns are decoded on demand.
-
-        Args:
-            data: bytes from `encoded`.
-            bounds: the bounds of the keys.
-            count: number of records.
-            record_size: size of each record in GET form, in bytes; 0 if they differ.
-            size: size of all records in GET form, in bytes.
-            base: added to the stored acqs and marks.
+        """A block from its stored bytes, with the attributes that its directory holds. Columns are decoded on demand.
 
         Raises:
             StoreCorruptError: if the bytes cannot be such a block. A damaged column is detected when it is decoded.
@@ -530,11 +488,6 @@ class Block:
         if self.is_cached and self._columns[at] is None:
             self._columns[at] = column.copy()
 
-    @property
-    def base(self) -> Base:
-        """The offsets to add to stored values."""
-        return self._base
-
     def _from_part(self, part: Part, at: int, within: slice | None = None) -> npt.NDArray[Any]:
         try:
             return self._decoded(part, at, within)
@@ -549,7 +502,7 @@ class Block:
         values: npt.NDArray[Any]
         if at < _KEYS:
             values = decode_integers(part, count, _DTYPES[at], within)
-            return values + self._base.acq if at == _ACQ and self._base.acq else values
+            return values + self.base.acq if at == _ACQ and self.base.acq else values
         if not self.record_size:
             total = self.size - count * _HEADER
             if at > _KEYS:
@@ -558,7 +511,7 @@ class Block:
             if lengths.min() < 0 or lengths.max() > total or int(lengths.sum()) != total:
                 raise StoreCorruptError(f"lengths of payloads do not add up to {total} bytes")
             return lengths
-        piece = self._layout[at - _KEYS]
+        piece = self.layout[at - _KEYS]
         if piece.is_integer:
             values = decode_integers(part, count, _SIGNED[piece.width], within)
             return values
@@ -574,8 +527,8 @@ class Block:
                 return rows.sizes() - _HEADER
             data, starts, ends = rows.rows(), rows.offsets() + _HEADER, rows.ends()
             return np.frombuffer(b"".join(map(data.__getitem__, map(slice, starts.tolist(), ends.tolist()))), np.uint8)
-        piece = self._layout[at - _KEYS]
-        offset = sum(each.width for each in self._layout[: at - _KEYS])
+        piece = self.layout[at - _KEYS]
+        offset = sum(each.width for each in self.layout[: at - _KEYS])
         return rows.column(offset, _piece_dtype(piece))
 
     def _within_mid(self, box: KeyRange) -> tuple[int, int]:
@@ -605,12 +558,7 @@ class Block:
 
 
 class EncodedBlock:
-    """A block that is encoded before its acqs or marks are known. Immutable.
-
-    Args:
-        block: the block. Unknown acqs count from 0; the marks are 1 if it will have any.
-        codec: how to compress it.
-    """
+    """A block that is encoded before its acqs or marks are known: acqs count from 0, and marks are 1. Immutable."""
 
     __slots__ = ("_acqs", "_data", "_described", "_marks")
 
@@ -632,12 +580,7 @@ class EncodedBlock:
         return len(self._data)
 
     def placed(self, first_acq: int, mark: int) -> Block:
-        """The block with its acqs and marks.
-
-        Args:
-            first_acq: added to each acq.
-            mark: the mark of each record, if the block has marks.
-        """
+        """The block with `first_acq` added to each acq, and this mark on each record if the block has marks."""
         data = bytearray(self._data)
         bounds, count, record_size, size, series = self._described
         if first_acq:
@@ -671,16 +614,13 @@ def chunks_of(blocks: Iterable[Block], box: KeyRange) -> Iterator[Chunk]:
         size += block.size
         if isinstance(places, slice) and (places.stop - places.start) * _SHARE <= block.count:
             most = _MOST_JOINED
-        if group and (len(group) >= most or size > _GROUP_BYTES or not _fit(group[0], (block, places))):
+        first, some = group[0] if group else (block, places)
+        is_alike = first.layout == block.layout and type(some) is type(places)
+        if group and (len(group) >= most or size > _GROUP_BYTES or not is_alike):
             yield from _joined(group)
             group, size, most = [], block.size, _MOST_JOINED
         group.append((block, places))
     yield from _joined(group)
-
-
-def _fit(first: tuple[Block, Any], other: tuple[Block, Any]) -> bool:
-    """Whether records of two blocks can be joined."""
-    return first[0].layout == other[0].layout and isinstance(first[1], slice) is isinstance(other[1], slice)
 
 
 def _joined(group: list[tuple[Block, Any]]) -> Iterator[Chunk]:
@@ -961,18 +901,10 @@ _Runs: TypeAlias = list[tuple[list[int], int]]
 def _arranged(
     columns: Sequence[npt.NDArray[Any]], length: int, *, windows: bool
 ) -> tuple[npt.NDArray[np.intp] | None, _Runs]:
-    """Finds the order of records, and cuts them into blocks of up to `length`.
+    """Finds the order of records, None if they are sorted, and cuts them into blocks of up to `length`.
 
-    Many records of few series are first split into runs by time. Otherwise, each block would span the whole time of a few
-    series, and reading an hour of all series would read every block.
-
-    Args:
-        columns: mid, moid, cap, and acq.
-        length: maximum number of records in a block.
-        windows: whether to allow several runs.
-
-    Returns:
-        The order, or None if the records are sorted; and the runs in that order.
+    Many records of few series are first split into runs by time, if `windows` are allowed. Otherwise, each block would span
+    the whole time of a few series, and reading an hour of all series would read every block.
     """
     order, count = order_of(columns), len(columns[0])
     if not windows or count < _WINDOWED * length:

@@ -24,7 +24,7 @@ import numpy as np
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import KeyRange
-from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine, connected
+from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine, connected, read_header
 from tsmodel.store.store import EmbeddedStore, open_store
 from tsmodel.wire.chunk import Batch
 from tsmodel.wire.records import GET_FORM, PUTA_FORM
@@ -53,13 +53,14 @@ def convert(old: Path | str, new: Path | str) -> int:
     old, new = Path(old), Path(new)
     if new.exists():
         raise StoreError(f"{new} exists; give the path of a new file", path=str(new))
-    version = _version(old)
-    if version == 1:
-        chunks, last = _first_format(old)
-    elif version == FORMAT_VERSION:
-        chunks, last = _current_format(old)
-    else:
-        raise StoreFormatError(f"{old} has format {version}, which this version of tsmodel cannot read", path=str(old))
+    header = read_header(old)
+    if header.application != APPLICATION_ID:
+        raise StoreFormatError(f"{old} is not a tsmodel store", path=str(old))
+    if header.version not in (1, FORMAT_VERSION):
+        raise StoreFormatError(
+            f"{old} has format {header.version}, which this version of tsmodel cannot read", path=str(old)
+        )
+    chunks, last = _first_format(old) if header.version == 1 else _current_format(old)
     try:
         with closing(open_store(new)) as store:
             count = _copied(chunks, store)
@@ -84,18 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"{count} records copied to {options.new}")
     return 0
-
-
-def _version(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            data = file.read(100)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error}", path=str(path)) from error
-    version, application = struct.unpack_from(">I4xI", data.ljust(100, b"\0"), 60)
-    if application != APPLICATION_ID:
-        raise StoreFormatError(f"{path} is not a tsmodel store", path=str(path))
-    return int(version)
 
 
 def _copied(chunks: Iterator[tuple[int, memoryview, int, int]], store: EmbeddedStore) -> int:

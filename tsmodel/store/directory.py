@@ -397,9 +397,11 @@ class Table:
         table.runs |= {run.number: run for run in added}
         table.digest = (self.digest - sum(run.digest for run in gone) + sum(run.digest for run in added)) % _DIGEST
         table._by_cid, table._indexes = dict(self._by_cid), dict(self._indexes)
-        for cid in {run.cid for run in (*gone, *added)}:
-            left = [run for run in self.of_cid(cid) if run.number not in removed]
-            left += [run for run in added if run.cid == cid]
+        new: dict[int, list[Directory]] = {}
+        for run in added:
+            new.setdefault(run.cid, []).append(run)
+        for cid in {*new, *(run.cid for run in gone)}:
+            left = [run for run in self.of_cid(cid) if run.number not in removed] + new.get(cid, [])
             table._indexes.pop(cid, None)
             table._by_cid.pop(cid, None)
             if left:
@@ -409,16 +411,11 @@ class Table:
     def renewed(
         self, rows: Iterable[Any], state: State, stored: Callable[[Sequence[int]], Mapping[int, object]], holder: str
     ) -> Table:
-        """The table of a state. Takes over the directories of this one that did not change.
-
-        Args:
-            rows: number, cid and digest of each run.
-            state: the state.
-            stored: returns the stored directories of runs by number.
-            holder: what has the state, for errors.
+        """The table of a state, with the number, cid and digest of each run in `rows`. Takes over the directories of this
+        table that did not change, and reads the others by `stored`.
 
         Raises:
-            StoreCorruptError: if the runs do not match the state.
+            StoreCorruptError: if the runs do not match the state of the `holder`.
         """
         runs: dict[int, Directory] = {}
         missing: dict[int, tuple[int, int]] = {}

@@ -52,9 +52,7 @@ _ACQ = int(GET_FORM.header.fields["acq"][1]) if GET_FORM.header.fields else 0
 
 
 class Put:
-    """A put being received. Once prepared, it lacks only its acqs and its number.
-
-    Not thread-safe.
+    """A put being received. Once prepared, it lacks only its acqs and its number. Not thread-safe.
 
     Args:
         with_acq: whether its records carry acqs (PUTA).
@@ -70,23 +68,6 @@ class Put:
         count: number of records to store. Valid once prepared.
         records: those that are not encoded. Valid once prepared.
     """
-
-    __slots__ = (
-        "_acqs",
-        "_batches",
-        "_encoded",
-        "_encoded_bytes",
-        "_encoding",
-        "_raw",
-        "_slice_bytes",
-        "_whole",
-        "count",
-        "is_gone",
-        "number",
-        "outcome",
-        "records",
-        "with_acq",
-    )
 
     def __init__(self, *, with_acq: bool, whole: int, slice_bytes: int, encoding: threading.Lock) -> None:
         self.with_acq = with_acq
@@ -150,9 +131,7 @@ class Put:
 
     def give_acqs(self, next_acq: int) -> AcqInterval:
         """Assigns consecutive acqs from `next_acq` to the records of a PUT, which must have some. May be called again.
-
-        Returns:
-            The first and the last acq.
+        Returns the first and the last acq.
 
         Raises:
             OverflowError: if there are not enough acqs left.
@@ -230,12 +209,8 @@ class Arrived(msgspec.Struct, frozen=True):
 
 
 def arrived(batches: Iterable[Batch], *, with_acq: bool, first: int = 0) -> list[Arrived]:
-    """Converts batches to records in GET form. Skips records that cannot be stored, and batches without records.
-
-    Args:
-        batches: in PUT form, or in PUTA form.
-        with_acq: whether they are in PUTA form.
-        first: number of records of the put before these.
+    """Converts batches to records in GET form; `first` is the number of records of the put before these. Skips records that
+    cannot be stored, and batches without records.
 
     Raises:
         LocalProtocolError: for an invalid cid.

@@ -64,11 +64,7 @@ def committed(index: Path) -> Committed | None:
 
 
 def check_journal(path: Path, index: Committed | None = None) -> None:
-    """Checks that a journal is not damaged before its end. It must not be written to meanwhile.
-
-    Args:
-        path: the journal.
-        index: its index, read beforehand.
+    """Checks that a journal is not damaged before its end. It must not be written to meanwhile. Its index is read first.
 
     Raises:
         StoreCorruptError: if stored records would be lost.

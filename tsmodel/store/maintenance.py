@@ -375,24 +375,19 @@ def _verified(name: str, contents: _Contents, faults: list[Fault], progress: OnP
     records = size = stored = blocks = ahead = 0
     steps = _Steps(progress, sum(run.directory.length for run in runs))
     for run in runs:
-        entries, last = run.directory.entries, None
-        for at in range(len(entries)):
-            steps.add(int(entries["length"][at]))
-            found = contents.block(run, at)
-            if found is None:
-                continue
-            block = found[1]
+        directory, last = run.directory, None
+        for at, data, block in contents.blocks(run, steps):
             first, end = block.ends()
             if last is not None and first < last:
                 contents.report(
-                    f"block {run.directory.id_of(at)}",
-                    f"it starts before the end of the previous block of run {run.directory.number}",
+                    f"block {directory.id_of(at)}",
+                    f"it starts before the end of the previous block of run {directory.number}",
                 )
             last = end
             blocks += 1
             records += block.count
             size += block.size
-            stored += int(entries["length"][at])
+            stored += len(data)
             if state is not None and block.bounds[8] > state.last_acq:
                 ahead += int((block.key("acq") > state.last_acq).sum())
     if state is not None and ahead and state.last_acq <= LIMITS["acq"].least:
@@ -432,28 +427,17 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
         try:
             with new_file(target) as (made, filled):
                 filling = _Filling(filled)
-                mark, greatest = 0, LIMITS["acq"].least
                 for run in runs:
-                    filling.begin(run.directory.cid)
-                    for at in range(len(run.directory.entries)):
-                        steps.add(int(run.directory.entries["length"][at]))
-                        found = contents.block(run, at)
-                        if found is None:
-                            continue
-                        data, block = found
-                        filling.add(data, block)
-                        mark = max(mark, 0 if block.marks is None else int(block.marks.max()))
-                        greatest = max(greatest, block.bounds[8])
-                    filling.end()
-                last = filling.take_history(contents, mark)
+                    filling.add(run.directory.cid, contents.blocks(run, steps))
+                last = filling.take_history(contents)
                 # Readers were never promised more than the clock showed, apart from what the state and the puts say.
                 if contents.state is None:
                     last = max(last, now_ns())
                 elif contents.state.last_acq > LIMITS["acq"].least:
                     last = contents.state.last_acq
                 else:
-                    last = max(last, min(greatest, now_ns()))
-                    if greatest > LIMITS["acq"].least:
+                    last = max(last, min(filling.acq, now_ns()))
+                    if filling.acq > LIMITS["acq"].least:
                         contents.report("state", _NO_ACQ)
                 filling.finish(last)
                 filled.close()
@@ -799,8 +783,15 @@ class _Contents:
             else:
                 yield number, data
 
+    def blocks(self, run: _Run, steps: _Steps) -> Iterator[tuple[int, bytes, Block]]:
+        """Yields the intact blocks of a run: position, stored bytes, and block with the actual bounds of its keys."""
+        for at, length in enumerate(run.directory.entries["length"].tolist()):
+            steps.add(length)
+            if (found := self.block(run, at)) is not None:
+                yield at, *found
+
     def block(self, run: _Run, at: int) -> tuple[bytes, Block] | None:
-        """The stored bytes of a block, and the block with the actual bounds of its keys; None if it is damaged."""
+        """See `blocks`; None if the block is damaged."""
         directory = run.directory
         number, count = directory.id_of(at), int(directory.entries["count"][at])
         try:
@@ -913,9 +904,8 @@ class _Filling:
         self.records = self.blocks = 0
         self._runs = self._digest = 0
         self._next_run = self._next_block = 1
-        self._cid, self._first = 0, 1
-        self._entries: list[npt.NDArray[Any]] = []
-        self._last: tuple[int, ...] | None = None
+        self.acq, self._mark = LIMITS["acq"].least, 0
+        """The greatest acq and mark of the blocks that were added."""
         self._history: dict[str, int] = {}
 
     def write(self, number: int, data: bytes) -> None:
@@ -933,24 +923,26 @@ class _Filling:
         self.blocks += len(run.entries)
         self.records += run.count
 
-    def begin(self, cid: int) -> None:
-        """Begins a new run."""
-        self._cid, self._first, self._entries, self._last = cid, self._next_block, [], None
+    def add(self, cid: int, blocks: Iterable[tuple[int, bytes, Block]]) -> None:
+        """Writes blocks as a new run, or as several where they overlap."""
+        entries: list[npt.NDArray[Any]] = []
+        last: tuple[int, ...] | None = None
+        for _, data, block in blocks:
+            first, end = block.ends()
+            if last is not None and first < last:
+                self._add_run(cid, entries)
+                entries = []
+            entries.append(entries_of([block], [data]))
+            last = end
+            self.write(self._next_block, data)
+            self.acq = max(self.acq, block.bounds[8])
+            self._mark = max(self._mark, 0 if block.marks is None else int(block.marks.max()))
+        if entries:
+            self._add_run(cid, entries)
 
-    def add(self, data: bytes, block: Block) -> None:
-        """Adds a block to the run, or begins another run if the block overlaps the last one."""
-        first, end = block.ends()
-        if self._last is not None and first < self._last:
-            self.end()
-            self.begin(self._cid)
-        self._entries.append(entries_of([block], [data]))
-        self._last = end
-        self.write(self._next_block, data)
-
-    def end(self) -> None:
-        """Ends the run and writes its directory."""
-        if self._entries:
-            self.keep(Directory.of_entries(self._next_run, self._cid, self._first, np.concatenate(self._entries)))
+    def _add_run(self, cid: int, entries: list[npt.NDArray[Any]]) -> None:
+        first = self._next_block - len(entries)
+        self.keep(Directory.of_entries(self._next_run, cid, first, np.concatenate(entries)))
 
     def remember(self, kind: Kind[Any], rows: Iterable[tuple[int, bytes]]) -> tuple[int, int]:
         """Writes puts or removals; returns the last number and the sum of the checksums."""
@@ -960,9 +952,8 @@ class _Filling:
             last, digest = number, kind.changed(digest, data)
         return last, digest
 
-    def take_history(self, contents: _Contents, mark: int) -> int:
-        """Copies the intact puts and removals of a damaged file; `mark` is the greatest among its intact records. Returns
-        the greatest acq that a known PUT assigned."""
+    def take_history(self, contents: _Contents) -> int:
+        """Copies the intact puts and removals of a damaged file. Returns the greatest acq that a known PUT assigned."""
         greatest = LIMITS["acq"].least
 
         def puts() -> Iterator[tuple[int, bytes]]:
@@ -976,7 +967,7 @@ class _Filling:
         last_removal, removals_digest = self.remember(REMOVALS, contents.history(REMOVALS))
         state = contents.state or State()
         self._history = {
-            "next_put": max(last_put + 1, mark + 1, state.next_put),
+            "next_put": max(last_put + 1, self._mark + 1, state.next_put),
             "next_removal": max(last_removal + 1, state.next_removal),
             "puts_digest": puts_digest,
             "removals_digest": removals_digest,

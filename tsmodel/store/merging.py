@@ -47,13 +47,7 @@ class MergePolicy(msgspec.Struct, frozen=True):
     step: int = 16 * 2**20
 
     def is_dense(self, size: int, count: int, series: int) -> bool:
-        """Whether a run has enough records per series.
-
-        Args:
-            size: bytes of its records.
-            count: number of records.
-            series: number of series; 0 if unknown.
-        """
+        """Whether a run has enough records per series."""
         return bool(series) and size >= self.whole and count >= self.dense * series
 
     def to_spread(self, runs: Sequence[Run]) -> list[Run]:
@@ -76,15 +70,11 @@ class MergePolicy(msgspec.Struct, frozen=True):
         return [runs[at] for at in self.choose([run.size for run in runs], left)]
 
     def choose(self, sizes: Sequence[int], left: Collection[int] = ()) -> list[int]:
-        """Positions of the runs to merge into one, ascending; empty if there are none.
-
-        Args:
-            sizes: bytes of each run of one cid.
-            left: positions of runs to leave alone, whatever their size.
-        """
+        """Positions of the runs of one cid to merge into one, ascending; empty if there are none. Those in `left` are left
+        alone, whatever their size."""
         most = -1
         small = [(at, size) for at, size in enumerate(sizes) if size < self.final and at not in left]
-        current = [(self._tier(size), size) for _, size in small]
+        current = [(_tier(size, self.fan_in), size) for _, size in small]
         while True:
             counts = Counter(tier for tier, _ in current)
             full = [tier for tier, count in counts.items() if count >= self.fan_in]
@@ -95,27 +85,19 @@ class MergePolicy(msgspec.Struct, frozen=True):
             together = sum(size for tier, size in current if tier <= most)
             current = [(tier, size) for tier, size in current if tier > most]
             if together < self.final:
-                current.append((max(self._tier(together), most + 1), together))
-        chosen = [at for at, size in small if self._tier(size) <= most]
-        return self._some(sizes, chosen) if sum(sizes[at] for at in chosen) > self._most else chosen
-
-    @property
-    def _most(self) -> int:
-        return self.fan_in * self.final
+                current.append((max(_tier(together, self.fan_in), most + 1), together))
+        chosen = [at for at, size in small if _tier(size, self.fan_in) <= most]
+        return self._some(sizes, chosen)
 
     def _some(self, sizes: Sequence[int], chosen: list[int]) -> list[int]:
         """Limits a merge to the smallest runs and the last one, which is the new run of this put."""
-        some, total = [], 0
-        last = len(sizes) - 1
+        some, total, last = [], 0, len(sizes) - 1
         for at in sorted(chosen, key=lambda at: (at != last, sizes[at])):
             some.append(at)
             total += sizes[at]
-            if total > self._most:
+            if total > self.fan_in * self.final:
                 break
         return sorted(some)
-
-    def _tier(self, size: int) -> int:
-        return _tier(size, self.fan_in)
 
 
 @lru_cache(maxsize=4096)

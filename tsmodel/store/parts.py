@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import cramjam
@@ -210,16 +210,9 @@ def decode_many_integers(
             runs.expand_within(starts, stops, wanted)
         return
     at = 0
-    for place, (part, count) in enumerate(zip(parts, counts, strict=True)):
-        if within is None:
-            _decoded(part, wanted[at : at + count], 0, more[place])
-            at += count
-            continue
-        size = within[place].stop - within[place].start
-        if part.form & ~_DIFFERENCES == _Form.RUNS and not part.width:
-            decode_many_integers([part], [count], out[at : at + size], [within[place]], [more[place]])
-        else:
-            _slice_of(part, count, within[place], wanted[at : at + size], more[place])
+    for part, count, places, added in zip(parts, counts, within or repeat(None), more, strict=False):
+        size = count if places is None else places.stop - places.start
+        _decoded(part, count, wanted[at : at + size], 0, added, places)
         at += size
 
 
@@ -234,13 +227,7 @@ def find_integers(part: Part, count: int, dtype: npt.DTypeLike, ends: tuple[int,
 
 
 def moved_integers(data: bytearray, at: int, by: int) -> None:
-    """Adds `by` to each integer of a part, in place and without decoding it.
-
-    Args:
-        data: the bytes that hold the part.
-        at: where the part starts.
-        by: what to add; the sums must fit into 64 bits.
-    """
+    """Adds `by` to each integer of the part that starts at `at`, without decoding it. The sums must fit into 64 bits."""
     form, *middle, base, first, scale = _HEADER.unpack_from(data, at)
     if form & _DIFFERENCES:
         first += by
@@ -418,42 +405,41 @@ def _packed(values: Integers, base: int, greatest: int, flag: int, first: int, c
     )  # fmt: skip
 
 
-def _decoded(part: Part, out: npt.NDArray[Any], depth: int = 0, plus: int = 0) -> None:
-    """Decodes the integers of a part into `out`, whose dtype is unsigned, and adds `plus` to each."""
+def _decoded(
+    part: Part, count: int, out: npt.NDArray[Any], depth: int = 0, plus: int = 0, within: slice | None = None
+) -> None:
+    """Decodes the `count` integers of a part, or those `within` a slice, into `out`, whose dtype is unsigned. Adds `plus`
+    to each."""
     if part.width:
         raise StoreCorruptError(f"a part of integers has items of {part.width} bytes")
     form, differences = part.form & ~_DIFFERENCES, bool(part.form & _DIFFERENCES)
     if form == _Form.RUNS:
-        _Runs([part], [len(out)], out.dtype, depth, [plus]).expand(out)
+        runs = _Runs([part], [count], out.dtype, depth, [plus])
+        if within is None:
+            runs.expand(out)
+        else:
+            runs.expand_within([within.start], [within.stop], out)
         return
-    stored = len(out) - differences
+    if differences and within is not None:
+        whole = np.empty(count, out.dtype)
+        _decoded(part, count, whole, depth, plus)
+        out[:] = whole[within]
+        return
+    stored = count - differences
     if stored < 1:
-        raise StoreCorruptError(f"a part of {len(out)} integers holds differences")
+        raise StoreCorruptError(f"a part of {count} integers holds differences")
     if part.stored != stored:
         raise StoreCorruptError(f"a part holds {part.stored} integers, not {stored}")
     added = 0 if differences else plus
     if form == _Form.CONSTANT:
         out[differences:] = (part.base + added) & _mask(out.dtype)
     elif form in (_Form.PLANES, _Form.WORDS):
-        _lift(part, _unpacked(part, stored, form), out[1:] if differences else out, added)
+        _lift(part, _unpacked(part, stored, form, within), out[1:] if differences else out, added)
     else:
         raise StoreCorruptError(f"a part of integers has form {part.form}, which this version does not know")
     if differences:
         out[0] = (part.first + plus) & _mask(out.dtype)
         np.add.accumulate(out, out=out)
-
-
-def _slice_of(part: Part, count: int, within: slice, out: npt.NDArray[Any], plus: int) -> None:
-    """Decodes a slice of a part that does not consist of runs."""
-    form = part.form & ~_DIFFERENCES
-    if part.width or part.form & _DIFFERENCES or form not in (_Form.PLANES, _Form.WORDS):
-        whole = np.empty(count, out.dtype)
-        _decoded(part, whole, 0, plus)
-        out[:] = whole[within]
-    elif part.stored != count:
-        raise StoreCorruptError(f"a part holds {part.stored} integers, not {count}")
-    else:
-        _lift(part, _unpacked(part, count, form, within), out, plus)
 
 
 def _mask(kind: np.dtype[Any]) -> int:
@@ -491,17 +477,10 @@ def _unpacked(part: Part, count: int, form: int, within: slice | None = None) ->
 
 
 class _Runs:
-    """The runs of several parts of one form, one part after another.
+    """The runs of several parts of one form, one part after another, computed in the unsigned dtype `kind`.
 
     Of integers, a run repeats a value. Of differences, it is an arithmetic progression: its value is the step. The first
     integer of a part is then a run of its own. Places count from the first integer of the first part.
-
-    Args:
-        parts: the parts.
-        counts: how many integers each one holds.
-        kind: the unsigned dtype to compute in.
-        depth: how many parts these are nested in.
-        plus: what to add to the integers of each part.
     """
 
     def __init__(
@@ -595,20 +574,12 @@ def _decode_small(
     depth: int,
     plus: Sequence[int],
 ) -> None:
-    """Decodes parts of few integers, each to the end of its place in `out`; words of one width all at once.
-
-    Args:
-        parts: the parts.
-        counts: how many integers each one holds.
-        edges: where the places begin, and where the last one ends.
-        out: where to write the integers.
-        depth: how many parts the runs are nested in.
-        plus: what to add to the integers of each part.
-    """
+    """Decodes parts of few integers, each to the end of its place in `out`; words of one width all at once. `edges` says
+    where the places begin, and where the last one ends."""
     width = parts[0].planes
     if len(parts) == 1 or width not in _WORD_BYTES or not all(_is_plain_word(part, width) for part in parts):
         for part, count, stop, more in zip(parts, counts, edges[1:], plus, strict=True):
-            _decoded(part, out[stop - count : stop], depth + 1, more)
+            _decoded(part, count, out[stop - count : stop], depth + 1, more)
         return
     raw = np.zeros(edges[-1] * width, np.uint8)
     for part, count, stop in zip(parts, counts, edges[1:], strict=True):

@@ -58,6 +58,7 @@ __all__ = [
     "examined",
     "identity",
     "new_file",
+    "read_header",
     "read_state",
     "sync_directory",
     "undo",
@@ -451,10 +452,7 @@ class SQLiteEngine:
 
     def _has_grown(self) -> bool:
         """Whether the journal exceeds its limit for an idle store."""
-        try:
-            return os.stat(self._journal).st_size > _JOURNAL_LIMIT  # noqa: PTH116 - half the time of Path.stat
-        except OSError:
-            return False
+        return _size(self._journal) > _JOURNAL_LIMIT
 
     def _look(self, as_copy: bool) -> None:
         """Reads the file without SQLite. Only while this process does not have it open: closing any descriptor of a file
@@ -462,7 +460,7 @@ class SQLiteEngine:
         _check_header(Path(self.path))
         if not as_copy:
             self._check_copy()
-        has_journal = _read_header(Path(self.path)).has_journal
+        has_journal = read_header(Path(self.path)).has_journal
         self._lacks_journal = has_journal and not self._journal.exists()
         self._was_left = has_journal and not Path(f"{self.path}-journal").exists()
         # Before SQLite rebuilds the index from whatever part of the journal it accepts.
@@ -529,12 +527,18 @@ class SQLiteEngine:
     def _connect(self, options: str | None = None, timeout: float | None = None) -> sqlite3.Connection:
         connection = connected(self.path, options or self._options, timeout)
         self._connections.add(connection)
-        try:
+        with self._or_none(connection):
             connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    @contextmanager
+    def _or_none(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Closes the connection if the block fails."""
+        try:
+            yield
         except BaseException:
             self._disconnect(connection)
             raise
-        return connection
 
     def _disconnect(self, connection: sqlite3.Connection) -> None:
         self._connections.discard(connection)
@@ -565,8 +569,7 @@ class SQLiteEngine:
             guard = guard or self._guarding()
             connection.execute("BEGIN IMMEDIATE")
             check_schema(connection)
-            had_journal = self._journal.exists() and self._journal.stat().st_size > 0
-            if had_journal:
+            if had_journal := _size(self._journal) > 0:
                 check_journal(self._journal)
             state = read_state(connection)
             self.table_of(SQLiteTables(connection), state)
@@ -592,58 +595,50 @@ class SQLiteEngine:
         reason, SQLite checkpoints the journal and removes it. The file would then be marked as open and look as if its
         journal were lost. A read-only connection may not do that, so nothing happens if it is the last one."""
         guard = self._connect("mode=ro", timeout)
-        try:
+        with self._or_none(guard):
             guard.execute("SELECT one FROM state").fetchone()  # takes the shared lock, which the connection keeps
-        except BaseException:
-            self._disconnect(guard)
-            raise
         return guard
 
     def _open_read_only(self) -> sqlite3.Connection:
         """Opens a connection that writes nothing and creates no files."""
         self._options = "mode=ro&readonly_shm=1"
         if self._journal.exists():
-            if not Path(f"{self.path}-shm").exists() or _is_only_a_head(self._journal):
-                raise self._only_for_writers()
-        elif _is_half_closed(self.path):
-            raise self._only_for_writers()
-        elif self._lacks_journal:
-            self._options = "mode=ro&immutable=1"
+            is_left = not Path(f"{self.path}-shm").exists() or _is_only_a_head(self._journal)
+        else:
+            is_left = _is_half_closed(self.path)
+            if self._lacks_journal:
+                self._options = "mode=ro&immutable=1"
+        if is_left:
+            raise StoreRecoveryError(
+                f"{self.path} has a journal that needs recovery, which requires write access; open the store once without "
+                "read_only, and close it",
+                path=self.path,
+            )
         connection = self._connect()
-        try:
+        with self._or_none(connection):
             check_schema(connection, early=self._takes_early)
             self.table_of(SQLiteTables(connection), read_state(connection))
-        except BaseException:
-            self._disconnect(connection)
-            raise
         return connection
-
-    def _only_for_writers(self) -> StoreRecoveryError:
-        return StoreRecoveryError(
-            f"{self.path} has a journal that needs recovery, which requires write access; open the store once without "
-            "read_only, and close it",
-            path=self.path,
-        )
 
     def _check_copy(self) -> None:
         """Checks that the file is not a copy without its journal."""
-        until = time.monotonic() + _CLOSING
-        while _read_header(Path(self.path)).has_journal and not self._journal.exists():
+
+        def lacks_journal() -> bool:
+            if not read_header(Path(self.path)).has_journal or self._journal.exists():
+                return False
             connection = self._connect("mode=ro&immutable=1")
             try:
-                is_open = read_state(connection).is_open
+                return read_state(connection).is_open
             finally:
                 self._disconnect(connection)
-            if not is_open:
-                return
-            if time.monotonic() > until:
-                raise StoreCorruptError(
-                    f"{self.path} was copied while it was open, without its journal {self._journal}: records are missing. "
-                    "Copy an open store with session.backup, or copy all its files while no process has it open; "
-                    "`python -m tsmodel.store.convert` saves the records that are in the file",
-                    path=self.path,
-                )
-            time.sleep(0.02)  # a process that is just closing it is not done yet
+
+        if _persists(lacks_journal):
+            raise StoreCorruptError(
+                f"{self.path} was copied while it was open, without its journal {self._journal}: records are missing. "
+                "Copy an open store with session.backup, or copy all its files while no process has it open; "
+                "`python -m tsmodel.store.convert` saves the records that are in the file",
+                path=self.path,
+            )
 
     def _leave(self, writer: sqlite3.Connection) -> None:
         """Marks the file as closed and removes the journal, unless another process has it open; the last one does that."""
@@ -862,7 +857,8 @@ class _Header(NamedTuple):
     application: int
 
 
-def _read_header(path: Path) -> _Header:
+def read_header(path: Path) -> _Header:
+    """Reads the header without SQLite; only of files that this process does not have open."""
     try:
         with path.open("rb") as file:
             data = file.read(100)
@@ -879,7 +875,7 @@ def _check_place(path: Path, create: bool) -> None:
     if path.is_dir():
         raise StoreError(f"{name} is a directory; give the path of a file in it", path=name)
     journal = Path(f"{name}-wal")  # looked at before the file: another thread or process may be creating both
-    was_left = journal.exists() and journal.stat().st_size > 0
+    was_left = _size(journal) > 0
     if path.exists():
         return
     if not create:
@@ -995,10 +991,8 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
             except StoreCorruptError as error:
                 found("header", str(error))
                 is_mended = True
-            if _read_header(path).has_journal and not journal.exists():
-                time.sleep(_CLOSING)  # a process that is just closing it is not done yet
-                if not journal.exists():
-                    options = "mode=ro&immutable=1"
+            if _persists(lambda: read_header(path).has_journal and not journal.exists()):
+                options = "mode=ro&immutable=1"
         has_journal = journal.exists()
         is_half_closed = not _OPENED[key] and _is_half_closed(name)
         is_begun = not _OPENED[key] and _is_only_a_head(journal)
@@ -1045,28 +1039,34 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
             yield connection
 
 
+def _persists(condition: Callable[[], bool]) -> bool:
+    """Whether a condition still holds once a process that is just opening or closing the file has had time to finish."""
+    until = time.monotonic() + _CLOSING
+    while condition():
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _size(path: str | Path) -> int:
+    """The size of a file in bytes; -1 if there is none."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - half the time of Path.stat
+    except OSError:
+        return -1
+
+
 def _is_only_a_head(journal: Path) -> bool:
     """Whether a process died after it wrote the header of a new journal and before the first frame. The journal holds no
     commits. SQLite cannot read it without writing to its index: it retries for 10 s and fails with "locking protocol"."""
-    until = time.monotonic() + _CLOSING
-    while journal.exists() and journal.stat().st_size == _JOURNAL_HEAD:
-        if time.monotonic() > until:
-            return True
-        time.sleep(0.02)  # a process may just be writing its first frames
-    return False
+    return _persists(lambda: _size(journal) == _JOURNAL_HEAD)
 
 
 def _is_half_closed(path: str) -> bool:
     """Whether a process died while closing a file: it left a rollback journal for its last write."""
-    until = time.monotonic() + _CLOSING
-    while True:
-        try:
-            size = os.stat(f"{path}-journal").st_size  # noqa: PTH116 - half the time of Path.stat
-        except OSError:
-            return False
-        if time.monotonic() > until:
-            return size > 0
-        time.sleep(0.02)  # a process that is just closing it is not done yet
+    journal = f"{path}-journal"
+    return _persists(lambda: _size(journal) >= 0) and _size(journal) > 0
 
 
 @contextmanager
@@ -1111,7 +1111,7 @@ def _committed(journal: Path) -> Committed | None:
     sizes = []
     found = None
     for _ in range(2):  # SQLite updates the index before it truncates a journal, and after it fills one
-        sizes.append(journal.stat().st_size if journal.exists() else -1)
+        sizes.append(_size(journal))
         found = found or committed(Path(f"{journal}"[: -len("-wal")] + "-shm"))
     if found is not None and found.frames and max(sizes) <= _JOURNAL_HEAD and min(sizes) >= 0:
         raise StoreCorruptError(f"the journal {journal} is truncated; it held stored records, which would be lost")
@@ -1169,7 +1169,7 @@ def sync_directory(path: Path) -> None:
 
 def _check_header(path: Path) -> None:
     """Checks that a file is a store of this format."""
-    header, name = _read_header(path), str(path)
+    header, name = read_header(path), str(path)
     if not header.data:
         raise StoreCorruptError(
             f"{name} is empty, which a store never is: restore a copy, or remove the file to start a new store", path=name

@@ -24,6 +24,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
@@ -207,10 +208,7 @@ class EmbeddedStore:
             StoreError: if the removal fails; nothing was removed.
         """
         boxes = [box for box in boxes if not box.is_empty]
-
-        def chooses(block: Block, box: KeyRange) -> npt.NDArray[np.bool_]:
-            return _chosen(block, box, predicate)
-
+        chooses = partial(_chosen, predicate)
         if dry_run:
             with self._engine.reading() as snapshot:
                 found = (chooses(block, box) for box in boxes for block in snapshot.blocks(box))
@@ -229,16 +227,8 @@ class EmbeddedStore:
 
         def work(transaction: Writing) -> int:
             found = self._undoable(transaction, puts)
-            groups = [[put for put in found.values() if put.keeps_acq is keeps_acq] for keeps_acq in (False, True)]
             removed = _Removed(_of_puts(found.values()))
-            boxes = [
-                KeyRange.of(
-                    cid=(cid, cid + 1), acq=(min(put.acq_min for put in some), max(put.acq_max for put in some) + 1)
-                )
-                for group in groups
-                for cid, some in _of_cids(group).items()
-            ]
-            transaction.rewrite(boxes, removed.change)
+            transaction.rewrite(_boxes_of(found.values()), removed.change)
             found = self._still_undoable(transaction, puts, found)
             names = ", ".join(str(put) for put in sorted(found))
             self._log(transaction, removed, "undo", f"{'put' if len(found) == 1 else 'puts'} {names}", note)
@@ -387,8 +377,9 @@ class EmbeddedStore:
 
     def _log(self, transaction: Writing, removed: _Removed, kind: RemovalKind, what: str, note: str | None) -> None:
         if removed.count:
-            number, ends = transaction.next_removal, removed.ends
-            transaction.keep_removal(Removal(number, self._clock(), kind, removed.count, *ends, what, note))
+            ends = removed.least, removed.greatest
+            number, now = transaction.next_removal, self._clock()
+            transaction.keep_removal(Removal(number, now, kind, removed.count, *ends, what, note))
 
     def _append_new(self, batches: Sequence[Batch], with_acq: bool, unless_stored: Unstored) -> AcqInterval:
         with self._engine.writing() as transaction:
@@ -520,24 +511,14 @@ def answer_of(box: KeyRange, last: int) -> int:
 
 
 class _Removed:
-    """Removes records from blocks and counts them.
-
-    Args:
-        chooses: selects the records.
-    """
+    """Removes the records that `chooses` selects from blocks. Counts them, and keeps the least and the greatest value of
+    each key component among them."""
 
     def __init__(self, chooses: _Chooses) -> None:
         self._chooses = chooses
-        self._least: list[int] | None = None
-        self._greatest: list[int] | None = None
+        self.least: tuple[int, ...] = ()
+        self.greatest: tuple[int, ...] = ()
         self.count = 0
-
-    @property
-    def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Least and greatest value of each key component among the removed records."""
-        assert self._least is not None
-        assert self._greatest is not None
-        return tuple(self._least), tuple(self._greatest)
 
     def change(self, block: Block, boxes: Sequence[KeyRange]) -> Block | None:
         """See `Writing.rewrite`."""
@@ -546,18 +527,15 @@ class _Removed:
             mask |= self._chooses(block, box)
         if not mask.any():
             return block
-        self._count(block, mask)
+        keys = [block.key(name)[mask] for name in KEY_FIELDS]
+        least, greatest = (tuple(int(end(key)) for key in keys) for end in (np.min, np.max))
+        self.least = tuple(map(min, self.least or least, least))
+        self.greatest = tuple(map(max, self.greatest or greatest, greatest))
+        self.count += len(keys[0])
         return None if mask.all() else block.without(mask)
 
-    def _count(self, block: Block, mask: npt.NDArray[np.bool_]) -> None:
-        keys = [block.key(name)[mask] for name in KEY_FIELDS]
-        least, greatest = [int(key.min()) for key in keys], [int(key.max()) for key in keys]
-        self._least = least if self._least is None else list(map(min, self._least, least))
-        self._greatest = greatest if self._greatest is None else list(map(max, self._greatest, greatest))
-        self.count += len(keys[0])
 
-
-def _chosen(block: Block, box: KeyRange, predicate: Predicate | None) -> npt.NDArray[np.bool_]:
+def _chosen(predicate: Predicate | None, block: Block, box: KeyRange) -> npt.NDArray[np.bool_]:
     mask = np.zeros(block.count, np.bool_)
     places = block.places(box)
     if predicate is not None:
@@ -589,12 +567,13 @@ def _of_puts(puts: Iterable[PutInfo]) -> _Chooses:
     return chooses
 
 
-def _of_cids(puts: Iterable[PutInfo]) -> dict[int, list[PutInfo]]:
-    found: dict[int, list[PutInfo]] = {}
+def _boxes_of(puts: Iterable[PutInfo]) -> list[KeyRange]:
+    """Key ranges that hold the records of some puts: for each cid, one of PUTs and one of PUTAs."""
+    acqs: dict[tuple[int, bool], list[int]] = {}
     for put in puts:
         for cid in put.cids:
-            found.setdefault(cid, []).append(put)
-    return found
+            acqs.setdefault((cid, put.keeps_acq), []).extend((put.acq_min, put.acq_max))
+    return [KeyRange.of(cid=(cid, cid + 1), acq=(min(some), max(some) + 1)) for (cid, _), some in acqs.items()]
 
 
 def check_puts(puts: Sequence[PutId], found: dict[int, PutInfo], path: str | None) -> None:

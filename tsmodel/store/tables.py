@@ -222,12 +222,7 @@ class TableEngine(Protocol):
 
 
 class Snapshot:
-    """The contents of the tables, as one transaction sees them.
-
-    Args:
-        engine: the engine.
-        tables: its statements, in this transaction.
-    """
+    """The contents of the tables, as one transaction sees them. `tables` has the engine's statements in it."""
 
     def __init__(self, engine: TableEngine, tables: Any) -> None:
         self._engine = engine

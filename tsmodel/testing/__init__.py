@@ -1,7 +1,6 @@
-"""For tests of programs that use tsmodel: fixtures for pytest, records that are made up, comparisons.
+"""Helps to test programs that use tsmodel: fixtures for pytest, generated records, and comparisons.
 
-The fixtures come with the package, by an entry point, and do nothing until a test asks for one: see
-`tsmodel.testing.plugin`.
+pytest finds the fixtures by an entry point of the package; see `tsmodel.testing.plugin`.
 """
 
 from typing import TYPE_CHECKING

@@ -26,10 +26,10 @@ __all__ = ["Clock", "Server", "ts_clock", "ts_faults", "ts_file", "ts_server", "
 
 
 class Server(NamedTuple):
-    """A server that is running.
+    """A running server.
 
     Attributes:
-        host, port: where it listens.
+        host, port: its address.
     """
 
     host: str
@@ -37,28 +37,28 @@ class Server(NamedTuple):
 
     @property
     def url(self) -> str:
-        """What `connect` takes."""
+        """The target for `connect`."""
         return f"tstorage://{self.host}:{self.port}?timeout=10"
 
 
 class Clock:
-    """The clock that tsmodel sees in this process; it stands still until it is moved.
+    """The clock that tsmodel sees in this process. It stands still until you move it.
 
     Attributes:
-        now: ns since 2001.
+        now: its time, ns since 2001.
     """
 
     def __init__(self, now: int) -> None:
         self.now = now
 
     def advance(self, duration: DurationLike) -> None:
-        """Moves it on, or back by a negative int."""
+        """Moves the clock forward; a negative int moves it back."""
         from tsmodel.timestamps import duration_ns
 
         self.now += duration_ns(duration)
 
     def set(self, at: TimeLike) -> None:
-        """Moves it to a time."""
+        """Sets the clock to a time."""
         from tsmodel.timestamps import to_ns
 
         self.now = to_ns(at)
@@ -66,7 +66,7 @@ class Clock:
 
 @pytest.fixture
 def ts_session() -> Iterator[Session]:
-    """An open session on a store in memory, so that `Reading.query` works as well. What was not flushed is given up."""
+    """An open session on a store in memory, which `Reading.query` uses too. Pending records are discarded at the end."""
     from tsmodel.session import connect
 
     with connect("memory:") as session:
@@ -86,7 +86,7 @@ def ts_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ts_server() -> Iterator[Server]:
-    """A server of the TStorage protocol, with a store in memory: `connect(ts_server.url)`, or any other client."""
+    """A TStorage server with a store in memory, for `connect(ts_server.url)` or any other client."""
     from tsmodel.server import serve_in_thread
 
     with serve_in_thread() as (host, port):
@@ -106,8 +106,8 @@ def ts_faults(ts_server: Server) -> Iterator[Faults]:
 
 @pytest.fixture
 def ts_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock that tsmodel sees, standing still at the time when the test began: for acquisition times, `last("15m")`,
-    and all else that asks what time it is. Timeouts and pauses go on by the real clock."""
+    """The clock that tsmodel sees, stopped when the test begins. Acquisition times, `last("15m")` and everything else that
+    asks for the time use it. Timeouts and pauses use the real clock."""
     import tsmodel.timestamps as timestamps
 
     clock = Clock(timestamps.now_ns())

@@ -1,4 +1,4 @@
-"""A network that fails: a proxy that cuts, delays and resets connections where a test says."""
+"""A proxy that cuts, delays and resets connections, to test how a program handles a failing network."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from tsmodel.timestamps import DurationLike, duration_ns
 __all__ = ["Faults"]
 
 _RESET: Final = b"\1\0\0\0\0\0\0\0"
-"""Lingering for 0 s, by which close() sends RST."""
-
+"""Lingering for 0 s, so that close() sends RST."""
 
 Way: TypeAlias = Literal["from_server", "to_server"]
 
 
 class Plan(NamedTuple):
-    """What becomes of a connection.
+    """When and how the proxy ends a connection.
 
     Attributes:
-        to_server, from_server: bytes after which it ends; None for never.
-        is_reset: whether it ends by a reset rather than in order.
+        to_server, from_server: number of bytes after which it ends; None for never.
+        is_reset: whether it ends by a reset.
     """
 
     to_server: int | None = None
@@ -36,15 +35,15 @@ def _plan(way: Way, after: int, *, is_reset: bool = False) -> Plan:
 
 
 class Faults:
-    """A proxy in front of a server. Bytes pass until something is asked of it.
+    """A proxy in front of a server. It passes all bytes on until told otherwise.
 
     Args:
-        host, port: the server.
+        host, port: the address of the server.
 
     Attributes:
-        host, port: where the proxy listens.
-        connections: how many there were.
-        plans: what becomes of the connections to come, in turn; those after the last one pass.
+        host, port: the address of the proxy.
+        connections: number of connections so far.
+        plans: how to end the next connections, one each; later ones pass.
         is_refusing: whether new connections are refused.
 
     >>> faults.cut(after=100)                    # doctest: +SKIP
@@ -66,33 +65,33 @@ class Faults:
 
     @property
     def url(self) -> str:
-        """What `connect` takes."""
+        """The target for `connect`."""
         return f"tstorage://{self.host}:{self.port}?timeout=10"
 
     def cut(self, after: int = 0, way: Way = "from_server") -> None:
-        """Ends the next connection after this many bytes in one direction; further calls are for later connections."""
+        """Ends the next connection after this many bytes in one direction. Another call is for the connection after it."""
         self.plans.append(_plan(way, after))
 
     def reset(self, after: int = 0, way: Way = "from_server") -> None:
-        """As `cut`, by a reset."""
+        """Like `cut`, but by a reset."""
         self.plans.append(_plan(way, after, is_reset=True))
 
     def cut_all(self) -> None:
-        """Ends all connections that are open now."""
+        """Ends all open connections."""
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
     def delay(self, by: DurationLike) -> None:
-        """Delays everything that passes from now on, in both directions; 0 for no delay."""
+        """Delays all further bytes, in both directions; 0 for no delay."""
         self._delay = duration_ns(by) / 10**9
 
     def refuse(self, refusing: bool = True) -> None:
-        """Refuses new connections, or accepts them again."""
+        """Refuses new connections, or with False accepts them again."""
         self.is_refusing = refusing
 
     def close(self) -> None:
-        """Ends everything."""
+        """Ends all connections, and stops listening."""
         self._ending.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Records for tests: comparing them, and generating them: plausible ones for examples and load, any at all for Hypothesis.
+"""Compares records in tests, and generates them: plausible ones for examples and load, arbitrary ones for Hypothesis.
 
 Rules kept here:
 
@@ -37,16 +37,17 @@ _MOST_SHOWN: Final = 5
 
 
 def assert_same_records(found: Iterable[TSModel], expected: Iterable[TSModel], *, acq: bool = False) -> None:
-    """Asserts that both have the same records, each as often, in any order. Values are the same when their bytes are:
-    NaN is NaN, and 231.7 is what a Float32 makes of it.
+    """Asserts that both have the same records, in any order.
+
+    Values are equal if their stored bytes are: NaN equals NaN, and 231.7 equals its Float32.
 
     Args:
         found: records, or a query.
-        expected: likewise.
-        acq: whether acquisition times have to be the same, too.
+        expected: records, or a query.
+        acq: whether to compare acquisition times, too.
 
     Raises:
-        AssertionError: with the first few that are missing or too many.
+        AssertionError: if they differ; shows the first records that are missing or not expected.
     """
     there, rows = _counted(found, acq)
     wanted, expected_rows = _counted(expected, acq)
@@ -62,7 +63,7 @@ def assert_same_records(found: Iterable[TSModel], expected: Iterable[TSModel], *
 
 
 def _counted(records: Iterable[TSModel], acq: bool) -> tuple[Counter[Any], dict[Any, TSModel]]:
-    """How often there are records, by what makes them the same; and one of each."""
+    """The number of equal records by their identity, and one of each."""
     rows: dict[Any, TSModel] = {}
     counted: Counter[Any] = Counter()
     for row in records:
@@ -86,7 +87,7 @@ _UNITS: Final = {
     "kW": (2.0, 0.5),
     "°C": (20.0, 3.0),
 }
-"""What values of a unit are about, and how far they stray."""
+"""Mean and standard deviation of values by unit."""
 
 
 def records(
@@ -98,18 +99,18 @@ def records(
     every: DurationLike = "15m",
     **values: Any,
 ) -> list[M]:
-    """Plausible records: some meters that report every so often, values that wander, counters that count.
+    """Plausible records of a few meters that report regularly.
 
     Args:
         model: the model.
-        count: how many.
-        seed: another one gives other values.
-        start: capture time of the first ones.
-        every: time from one record of a meter to its next.
-        values: of fields and key components, the same in all records: `cid=1`, `mid=4711`.
+        count: number of records.
+        seed: the same seed gives the same records.
+        start: capture time of the first records.
+        every: time between two records of a meter.
+        values: values of fields and key components that all records share: `cid=1`, `mid=4711`.
 
     Raises:
-        SchemaError: when no value can be made up that meets a field's constraints: give it by `values`.
+        SchemaError: when no value that meets a field's constraints is found; give one in `values`.
 
     >>> records(Reading, 100, seed=7)[0].volts  # doctest: +SKIP
     230.61
@@ -153,7 +154,7 @@ def instances(model: type[M]) -> SearchStrategy[M]:
 
 
 def _fields(model: Any) -> dict[str, tuple[Any, Any]]:
-    """The codec of each field, and what was said about it."""
+    """Codec and specification of each field."""
     specs = {spec.name: spec for spec in schema_of(model).specs}
     return {field.name: (field.codec, specs[field.name]) for field in schema_of(model).layout.fields if field.name in specs}
 
@@ -169,7 +170,7 @@ def _holds(codec: Any, spec: Any) -> Callable[[Any], bool]:
 
 
 def _strategy(codec: Any) -> Any:
-    """Values of a type; a few may be none."""
+    """A strategy for values of a type; a few may not be valid."""
     from hypothesis import strategies as st
 
     item, kind, number = codec.items, getattr(codec, "kind", None), codec.number
@@ -239,7 +240,7 @@ def _as_array(codec: Any, items: list[Any]) -> Any:
 
 
 def _maker(model: type[Any], name: str, chance: random.Random) -> Callable[[int, int], Any]:
-    """Makes up the values of a field, given the number of the record and its capture time."""
+    """A function that makes a field's value, given the number of the record and its capture time."""
     codec, spec = _fields(model)[name]
     holds = _holds(codec, spec)
     make = _plausible(codec, spec, chance)
@@ -255,7 +256,7 @@ def _maker(model: type[Any], name: str, chance: random.Random) -> Callable[[int,
         if spec.options.factory is not None:
             return spec.options.factory()
         raise SchemaError(
-            f"{model.__name__}.{name} ({codec.label}): no value can be made up; give one: "
+            f"{model.__name__}.{name} ({codec.label}): no value meets the constraints; give one: "
             f"records({model.__name__}, …, {name}=…)",
             model=model.__name__,
             field=name,
@@ -309,7 +310,7 @@ def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, i
 
 
 def _wild(codec: Any, chance: random.Random, attempt: int) -> Any:
-    """Some value, further and further from what is plausible."""
+    """A value that is less plausible with each attempt."""
     codec = codec.present
     if codec.source is not None:
         source, make = codec.source

@@ -19,6 +19,8 @@ from tsmodel import (
     Int16,
     Int32,
     Int64,
+    Mid,
+    Moid,
     Timestamp,
     TSModel,
     UInt8,
@@ -632,3 +634,24 @@ def test_failed_class_can_be_declared_again() -> None:
     with pytest.raises(SchemaError):
         declare("volts: float")
     assert declare("volts: Float32").struct_format == "<f"
+
+
+def test_a_name_of_a_key_component_cannot_be_that_of_an_inherited_field() -> None:
+    class WithField(TSModel, abstract=True):
+        meter: Int32
+
+    class WithMid(TSModel, abstract=True):
+        meter: Mid
+
+    class WithMoid(TSModel, abstract=True):
+        meter: Moid
+
+    for bases, declared in (
+        ((WithField,), {"meter": Mid}),
+        ((WithMid,), {"meter": Int32}),
+        ((WithField, WithMid), {}),
+        ((WithMid, WithMoid), {}),
+    ):
+        with pytest.raises(SchemaError, match="Both.meter: this name is a field already; choose another name") as caught:
+            type(TSModel)("Both", bases, {"__annotations__": declared})
+        assert (caught.value.model, caught.value.field) == ("Both", "meter")
