@@ -1,4 +1,4 @@
-"""One browser for all tests of the page, and a page of its own data for each."""
+"""One browser for all tests of the page; each test gets its own page and data."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Reading(TSModel, moid=7):
 
 
 class Shown(NamedTuple):
-    """A page that is open.
+    """An open page.
 
     Attributes:
-        browser: shows it.
-        url: where it is.
-        session: what it shows.
+        browser: the browser that shows it.
+        url: its address.
+        session: the session it shows.
     """
 
     browser: Browser
@@ -48,7 +48,9 @@ def browser() -> Iterator[Browser]:
 
 
 def fill(session: Session) -> None:
-    """A day of two meters, a minute apart, with a spike, a gap and three corrections; and one meter of another client."""
+    """Stores one day of two meters, one record per minute, with a spike, a gap and three corrections, and one meter of
+    another client.
+    """
     places = np.arange(1440)
     for mid in (4711, 4712):
         kept = places[(places < 600) | (places >= 700)] if mid == 4712 else places
@@ -64,7 +66,7 @@ def fill(session: Session) -> None:
 
 @pytest.fixture
 def shown(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Shown]:
-    """The page, of a store in memory."""
+    """The page, showing a store in memory."""
     options: dict[str, Any] = getattr(request, "param", {})
     session = connect("memory:")
     fill(session)

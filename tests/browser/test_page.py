@@ -1,4 +1,4 @@
-"""The page in headless Chromium: what a person can see and do."""
+"""The page in headless Chromium: what users see and do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CELLS = "[...document.querySelectorAll('#records tbody tr')].map((row) => [...ro
 
 
 def drawn(browser: Browser, act: str | None = None, key: str | None = None) -> None:
-    """Does something, and waits until the charts are drawn anew."""
+    """Performs an action and waits until the charts are redrawn."""
     before = browser.js("document.body.dataset.draws")
     if act is not None:
         browser.js(act)
@@ -33,17 +33,17 @@ def drawn(browser: Browser, act: str | None = None, key: str | None = None) -> N
     browser.until(f"document.body.dataset.draws !== {before!r}")
 
 
-def test_the_page_shows_the_first_series(shown: Shown) -> None:
+def test_page_shows_the_first_series(shown: Shown) -> None:
     browser = shown.browser
     assert browser.js(SERIES) == ["1/4711/7", "1/4712/7", "2/99/7"]
     assert browser.js(CHOSEN) == ["1/4711/7"]
     assert browser.js(CHARTS) == ["volts", "amps"]
     assert browser.js(RANGE) == ["2026-11-01 00:00:00", "2026-11-01 23:59:01"]
-    assert "from 200 to 400" in browser.js(LABEL)  # the spike and the corrections are in it
+    assert "from 200 to 400" in browser.js(LABEL)  # includes the spike and the corrections
     browser.until("document.querySelectorAll('#records tbody tr').length === 100")
     assert browser.js(CELLS)[0][:4] == ["1", "4711", "7", "2026-11-01 23:59:00"]
     assert browser.js("document.querySelectorAll('canvas').length") == 2
-    # Something was drawn: not all of the canvas has one colour.
+    # A drawn canvas has more than one colour.
     assert (
         browser.js(
             "(() => { const c = document.querySelector('canvas'); const d = c.getContext('2d')"
@@ -98,18 +98,18 @@ def test_charts_are_zoomed_by_mouse_and_keyboard(shown: Shown) -> None:
 
 
 @pytest.mark.long
-def test_a_line_breaks_in_a_gap_and_two_series_share_a_chart(shown: Shown) -> None:
+def test_line_breaks_at_a_gap_and_two_series_share_a_chart(shown: Shown) -> None:
     browser = shown.browser
     drawn(browser, "document.querySelector('#series li:nth-child(2) input').click()")
     assert browser.js("document.querySelectorAll('.chart:first-child .legend .swatch').length") == 2
-    browser.hover(".u-over", 650 / 1440)  # in the gap of the second
+    browser.hover(".u-over", 650 / 1440)  # in the gap of the second series
     browser.until("document.querySelector('.legend .value').textContent")
     values = browser.js("[...document.querySelectorAll('.chart:first-child .legend .value')].map((e) => e.textContent)")
     assert values[0].startswith("23")
     assert values[1] == ""
 
 
-def test_corrections_are_seen(shown: Shown) -> None:
+def test_corrections_are_visible(shown: Shown) -> None:
     browser = shown.browser
     view = f"#s=1/4711/7&f=volts&from={to_iso(START + 9 * MINUTE)}&to={to_iso(START + 12 * MINUTE)}"
     drawn(browser, f"location.hash = '{view}'")
@@ -143,10 +143,10 @@ def test_statistics_and_files(shown: Shown, tmp_path: Path) -> None:
     rows = browser.js(
         "[...document.querySelectorAll('#statistics tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))"
     )
-    told = {row[0]: row[1:] for row in rows}
-    assert told["points"] == ["1,440", "1,440"]
-    assert told["max"][0] == "4002026-11-01 12:57:00"
-    assert told["corrected"][0] == "3 (1,443 records)"
+    found = {row[0]: row[1:] for row in rows}
+    assert found["points"] == ["1,440", "1,440"]
+    assert found["max"][0] == "4002026-11-01 12:57:00"
+    assert found["corrected"][0] == "3 (1,443 records)"
     browser.js("document.getElementById('tab-statistics').focus()")
     browser.key("ArrowRight")
     browser.until("document.querySelectorAll('#downloads a').length === 6")
@@ -161,7 +161,7 @@ def test_statistics_and_files(shown: Shown, tmp_path: Path) -> None:
         assert len(list(csv.DictReader(file))) == 1440
 
 
-def test_a_narrow_screen(shown: Shown) -> None:
+def test_narrow_screen(shown: Shown) -> None:
     browser = shown.browser
     browser.size(390, 800)
     drawn(browser, "dispatchEvent(new Event('resize'))")
@@ -180,7 +180,7 @@ def test_dark_mode(shown: Shown) -> None:
     light = browser.js("getComputedStyle(document.body).backgroundColor")
     browser.scheme("dark")
     browser.until(f"getComputedStyle(document.body).backgroundColor !== '{light}'")
-    # Text and its ground differ enough to be read (WCAG AA).
+    # Text and background have enough contrast to read (WCAG AA).
     for scheme in ("dark", "light"):
         browser.scheme(scheme)
         for element in ("h1", ".note", "#series .more", "button", "thead th", "[aria-pressed=true]", "#target"):
@@ -202,8 +202,8 @@ CONTRAST = """(() => {
 
 
 @pytest.mark.long
-def test_everything_has_a_name(shown: Shown) -> None:
-    """What can be used has a name for those who do not see it."""
+def test_controls_have_accessible_names(shown: Shown) -> None:
+    """Every control has a name for screen readers."""
     used = "button, input, a, [tabindex='0'], [role=tab]"
     nameless = shown.browser.js(
         f'[...document.querySelectorAll("{used}")].filter((e) => e.offsetParent !== null && '
@@ -213,7 +213,7 @@ def test_everything_has_a_name(shown: Shown) -> None:
 
 
 @pytest.mark.parametrize("shown", [{"token": TOKEN}], indirect=True)
-def test_the_page_asks_for_the_token(shown: Shown) -> None:
+def test_page_asks_for_the_token(shown: Shown) -> None:
     browser = shown.browser
     browser.until("document.getElementById('login').open")
     for text in ("wrong", TOKEN):
@@ -223,13 +223,13 @@ def test_the_page_asks_for_the_token(shown: Shown) -> None:
         if text == "wrong":
             browser.until("document.getElementById('login-trouble').textContent.includes('wrong')")
     browser.until("document.body.dataset.draws")
-    assert browser.js("document.cookie") == ""  # no script can read it
-    browser.complaints.clear()  # of the requests without a token
+    assert browser.js("document.cookie") == ""  # scripts cannot read it
+    browser.complaints.clear()  # from the requests without a token
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("shown", [{"token": TOKEN}], indirect=True)
-def test_the_token_may_stand_in_the_url(shown: Shown) -> None:
+def test_token_in_the_url(shown: Shown) -> None:
     browser = shown.browser
     browser.send("Network.clearBrowserCookies")
     browser.send("Page.navigate", url="about:blank")
@@ -240,7 +240,7 @@ def test_the_token_may_stand_in_the_url(shown: Shown) -> None:
 
 
 @pytest.mark.long
-def test_trouble_is_told(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_shown(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise MemoryError
 

@@ -1,4 +1,4 @@
-"""Asynchronous sessions over memory, a file, TCP and TLS: what they share with synchronous ones, and what is their own."""
+"""Asynchronous sessions over every backend, and over TLS: behaviour shared with blocking sessions, and their own."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_store_and_query(target: str) -> None:
     in_session(target, work)
 
 
-def test_errors_are_those_of_a_session(target: str) -> None:
+def test_async_session_raises_the_same_errors(target: str) -> None:
     async def work(session: AsyncSession) -> None:
         rows = readings(5)
         rows[3].counter = 2**15
@@ -138,7 +138,7 @@ def test_leaving_an_iteration_early(target: str) -> None:
     in_session(target, work)
 
 
-def test_many_tasks_on_one_session(target: str) -> None:
+def test_tasks_share_a_session(target: str) -> None:
     async def work(session: AsyncSession) -> None:
         async def collect(cid: int) -> None:
             for row in readings(50, cid):
@@ -156,7 +156,7 @@ def test_many_tasks_on_one_session(target: str) -> None:
     in_session(target, work)
 
 
-def test_what_is_stored_is_there_for_a_synchronous_session(target: str) -> None:
+def test_blocking_session_reads_records_of_an_async_session(target: str) -> None:
     if target == "memory:":
         pytest.skip("memory is gone with its session")
 
@@ -168,7 +168,7 @@ def test_what_is_stored_is_there_for_a_synchronous_session(target: str) -> None:
         assert Reading.query.count() == 10
 
 
-def test_a_cancelled_read_leaves_the_session_usable(target: str) -> None:
+def test_cancelled_read_leaves_the_session_usable(target: str) -> None:
     async def work(session: AsyncSession) -> None:
         await session.add_all(readings(50_000))
         await session.flush()
@@ -182,7 +182,7 @@ def test_a_cancelled_read_leaves_the_session_usable(target: str) -> None:
     in_session(target, work)
 
 
-def test_a_cancelled_flush_of_an_embedded_store_is_accounted_for(tmp_path: Path) -> None:
+def test_cancelled_flush_of_an_embedded_store_stores_records_once(tmp_path: Path) -> None:
     async def work(session: AsyncSession) -> None:
         for delay in (0, 0.001, 0.005, 0.02):
             await session.add_all(readings(5_000))
@@ -196,7 +196,7 @@ def test_a_cancelled_flush_of_an_embedded_store_is_accounted_for(tmp_path: Path)
     in_session(str(tmp_path / "a.tsdb"), work)
 
 
-def test_the_event_loop_goes_on_while_a_store_is_busy(tmp_path: Path) -> None:
+def test_event_loop_runs_while_a_store_is_busy(tmp_path: Path) -> None:
     async def main() -> None:
         ticks = 0
 
@@ -216,7 +216,7 @@ def test_the_event_loop_goes_on_while_a_store_is_busy(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_full_batches_are_stored_without_being_asked() -> None:
+def test_full_batches_are_stored_automatically() -> None:
     async def main() -> None:
         async with connect_async("memory:", batch_size=10) as session:
             await session.add_all(readings(25))
@@ -238,7 +238,7 @@ def test_leaving_the_block_by_an_exception_warns() -> None:
         asyncio.run(main())
 
 
-def test_a_session_that_is_forgotten_warns() -> None:
+def test_garbage_collected_session_with_records_warns() -> None:
     async def main() -> None:
         session = await connect_async("memory:").open()
         await session.add(readings(1)[0])
@@ -267,7 +267,7 @@ def test_sessions_that_are_not_open() -> None:
     asyncio.run(main())
 
 
-def test_an_asynchronous_session_is_none_for_model_query() -> None:
+def test_model_query_ignores_async_sessions() -> None:
     async def main() -> None:
         async with connect_async("memory:"):
             with pytest.raises(NoSessionError):
@@ -304,7 +304,7 @@ def test_tls_is_verified(kind: str, tmp_path: Path) -> None:
             connect(target) if kind == "sync" else asyncio.run(opened(target))
 
 
-def test_options_of_tls() -> None:
+def test_tls_options() -> None:
     for suffix, wording in (
         ("tls=yes", "it is 1 for yes"),
         ("ca=a.pem", "ca are for TLS: add tls=1"),
@@ -314,7 +314,7 @@ def test_options_of_tls() -> None:
             connect(f"tstorage://host?{suffix}")
 
 
-def test_a_callback_may_be_a_coroutine_function() -> None:
+def test_callback_may_be_a_coroutine_function() -> None:
     batches: list[int] = []
 
     async def take(records: list[Record[bytes]]) -> None:
@@ -346,7 +346,7 @@ def test_cancelling_a_call_leaves_a_closed_connection() -> None:
         asyncio.run(main(*address))
 
 
-def test_a_large_answer_lets_other_tasks_run() -> None:
+def test_large_answer_lets_other_tasks_run() -> None:
     async def main(host: str, port: int) -> None:
         ticks = 0
 
@@ -368,7 +368,7 @@ def test_a_large_answer_lets_other_tasks_run() -> None:
         asyncio.run(main(*address))
 
 
-def test_a_sync_server_thread_is_gone_afterwards() -> None:
+def test_server_thread_ends() -> None:
     before = threading.active_count()
     with serve_in_thread() as address, connect("tstorage://{}:{}".format(*address)):
         assert threading.active_count() > before

@@ -1,4 +1,4 @@
-"""One suite over every backend: memory, a file, a server over TCP and PostgreSQL behave alike, and as brute force says."""
+"""One suite over every backend: memory, file, TCP server and PostgreSQL behave alike and agree with brute force."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def caps(rows: list[Reading]) -> list[int]:
     return sorted(row.cap for row in rows)
 
 
-def test_what_is_stored_comes_back(session: Session) -> None:
+def test_records_round_trip(session: Session) -> None:
     before = now_ns()
     session.add_all(readings(10_000))
     receipt = session.flush()
@@ -91,7 +91,7 @@ def test_what_is_stored_comes_back(session: Session) -> None:
     assert got == readings(10_000)
 
 
-def test_nothing_is_seen_before_the_flush(session: Session) -> None:
+def test_records_are_invisible_before_the_flush(session: Session) -> None:
     session.add(readings(1)[0])
     assert Reading.query.count() == 0
     session.flush()
@@ -117,7 +117,7 @@ def test_keys_and_times(session: Session) -> None:
     assert query.cap_between("2001-01-01T00:00:00.000000010Z", "2001-01-01T00:00:00.000000012Z").count() == 2
 
 
-def test_acquisition_times_find_a_flush_again(session: Session) -> None:
+def test_acq_range_selects_a_flush(session: Session) -> None:
     receipts = []
     for cid in (1, 2, 3):
         session.add_all(readings(10, cid=cid))
@@ -128,7 +128,7 @@ def test_acquisition_times_find_a_flush_again(session: Session) -> None:
     assert Reading.query.acq_before(receipts[0].acq_max).count() == 9
 
 
-def test_ends(session: Session) -> None:
+def test_result_methods(session: Session) -> None:
     rows = stored(session, readings(5000))
     query = Reading.query.cid(1)
     assert caps(list(query)) == caps(rows)
@@ -173,7 +173,7 @@ def test_several_models_in_one_flush(session: Session) -> None:
     assert Reading.query.moid(3).count() == 5
 
 
-def test_records_of_another_kind(session: Session) -> None:
+def test_records_of_another_model(session: Session) -> None:
     session.add_all([*readings(3), Event(cid=1, mid=1, cap=1, code=5)])
     session.flush()
     with pytest.raises(DecodeError, match="has 4 bytes; Reading takes 9") as caught:
@@ -188,7 +188,7 @@ def test_records_of_another_kind(session: Session) -> None:
     assert Reading.query.on_error("skip").count() == 3
 
 
-def test_a_record_that_cannot_be_stored_stops_its_flush(session: Session) -> None:
+def test_invalid_record_stops_its_flush(session: Session) -> None:
     rows = readings(10)
     rows[7].counter = 2**31
     session.add_all(rows)
@@ -202,7 +202,7 @@ def test_a_record_that_cannot_be_stored_stops_its_flush(session: Session) -> Non
     assert Reading.query.count() == 10
 
 
-def test_last_acq_lets_a_reader_go_on(session: Session) -> None:
+def test_reader_continues_from_last_acq(session: Session) -> None:
     stored(session, readings(10))
     first = Reading.query.last_acq()
     assert len(Reading.query.acq_before(first).all()) == 10

@@ -1,4 +1,4 @@
-"""The channels, synchronous and asynchronous, against a server over TCP and TLS, and against peers that misbehave."""
+"""Blocking and asynchronous channels against a server over TCP and TLS, and against misbehaving peers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Reading(TSModel):
 
 
 class Text(PayloadType[str]):
-    """What users write: a payload type of their own, of variable size."""
+    """A user-defined payload type of variable size."""
 
     def to_bytes(self, value: str) -> bytes:
         return value.encode()
@@ -58,7 +58,7 @@ def kind(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def peer_channel(kind: Any) -> Any:
-    """Makes channels to peers that speak plain TCP."""
+    """Creates channels to peers that speak plain TCP."""
     return kind
 
 
@@ -75,7 +75,7 @@ def address(transport: str) -> Iterator[Address]:
 
 @pytest.fixture
 def server_channel(kind: Any, transport: str) -> Any:
-    """Makes channels to the server."""
+    """Creates channels to the server."""
     return partial(kind, ssl_context=client_tls() if transport == "tls" else None)
 
 
@@ -100,7 +100,7 @@ def get_answer(*records: bytes, acq: int = 99) -> bytes:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, PayloadType) else "",
 )
-def test_values_come_back(
+def test_values_round_trip(
     address: Address, payload_type: PayloadType[object], values: list[object], server_channel: Any
 ) -> None:
     before = now_ns()
@@ -118,7 +118,7 @@ def test_values_come_back(
     assert {each.key.acq for each in got.data} == set(range(put.acq_min, put.acq_max + 1))
 
 
-def test_a_model_is_a_payload_type(address: Address, server_channel: Any) -> None:
+def test_model_is_a_payload_type(address: Address, server_channel: Any) -> None:
     reading = Reading(cid=1, mid=2, moid=3, cap=4, counter=5, volts=6.0)
     with server_channel(*address, Reading.payload_type) as channel:
         assert channel.put([reading.to_record()])
@@ -128,7 +128,7 @@ def test_a_model_is_a_payload_type(address: Address, server_channel: Any) -> Non
     assert Reading.from_record(got).key == got.key
 
 
-def test_puta_keeps_the_acq_and_get_acq_cuts_it(address: Address, server_channel: Any) -> None:
+def test_puta_keeps_acqs_and_get_acq_is_limited_by_its_range(address: Address, server_channel: Any) -> None:
     with server_channel(*address, UnitPayloadType()) as channel:
         assert channel.puta([Record(Key(1, 2, 3, 4, acq), ()) for acq in (50, 10)])
         got = channel.get(Key.min(), Key.max())
@@ -146,7 +146,7 @@ def test_records_of_several_cids_in_any_order(address: Address, server_channel: 
     assert len(got) == 150
 
 
-def test_a_put_larger_than_a_socket_takes_at_once(address: Address, server_channel: Any) -> None:
+def test_put_larger_than_the_socket_buffers(address: Address, server_channel: Any) -> None:
     sent = [Record(Key(1, n, 0, 0), bytes([n % 256]) * 100_000) for n in range(200)]
     with server_channel(*address, BytesPayloadType(), timeout=60) as channel:
         assert channel.put(sent).count == 200
@@ -184,7 +184,7 @@ def test_get_stream_hands_over_batches(address: Address, server_channel: Any) ->
     assert max(map(len, batches)) <= 4096 // 136 + 1
 
 
-def test_a_short_answer_is_one_batch_however_it_was_cut(peer_channel: Any) -> None:
+def test_short_answer_is_one_batch_however_it_is_split(peer_channel: Any) -> None:
     batches: list[list[Record[bytes]]] = []
     with (
         playing(answering(GET_REQUEST, DIALOGUE, cuts=range(7, len(DIALOGUE), 7))) as address,
@@ -196,7 +196,7 @@ def test_a_short_answer_is_one_batch_however_it_was_cut(peer_channel: Any) -> No
 
 
 @pytest.mark.parametrize("limit", [*range(41), 79, 80, 81, 90, 119, 120, 121, 319, 320, 321, 10_000])
-def test_the_memory_limit_is_exact(address: Address, server_channel: Any, limit: int) -> None:
+def test_memory_limit_is_exact(address: Address, server_channel: Any, limit: int) -> None:
     sent = [Record(Key(1, 2, 3, cap), cap) for cap in range(8)]  # 40 bytes each on the wire
     batches: list[list[Record[int]]] = []
     with server_channel(*address, StructPayloadType("<i"), timeout=20) as channel:
@@ -219,7 +219,7 @@ def test_the_memory_limit_is_exact(address: Address, server_channel: Any, limit:
     assert [each.value for each in got.data] == [each.value for each in iterated] == list(range(8))[:fit]
 
 
-def test_a_record_larger_than_the_memory_limit_behind_others(address: Address, server_channel: Any) -> None:
+def test_record_larger_than_the_memory_limit_after_others(address: Address, server_channel: Any) -> None:
     batches: list[list[Record[bytes]]] = []
     with server_channel(*address, BytesPayloadType(), timeout=20) as channel:
         channel.put([Record(Key(1, 1, 1, cap), bytes(size)) for cap, size in enumerate([0, 10, 64, 65, 0])])
@@ -250,12 +250,12 @@ def test_no_batch_is_empty(address: Address, server_channel: Any) -> None:
     assert batches == []
 
 
-def test_the_record_that_could_not_be_written_is_named(address: Address, server_channel: Any) -> None:
+def test_failed_key_names_the_invalid_record(address: Address, server_channel: Any) -> None:
     with server_channel(*address, StructPayloadType("<d")) as channel:
         assert channel.put([Record(Key(1, 2, 3, 4), 1.0), Record(Key(-5, 2), 1.0)]).failed_key == Key(-5, 2)
 
 
-def test_arguments_by_position() -> None:
+def test_positional_arguments() -> None:
     context = client_tls()
     sync = SyncChannel("localhost", 1, UnitPayloadType(), 2.5, 1000, context)
     assert (sync.timeout, sync.memory_limit) == (2.5, 1000)
@@ -265,7 +265,7 @@ def test_arguments_by_position() -> None:
         AsyncChannel("localhost", 1, UnitPayloadType(), 1000, context, 2.5)  # type: ignore[misc]
 
 
-def test_what_the_callback_raises_comes_out(address: Address, server_channel: Any) -> None:
+def test_exception_of_the_callback_is_raised(address: Address, server_channel: Any) -> None:
     def refuse(_: object) -> None:
         raise KeyError("enough")
 
@@ -285,7 +285,7 @@ def test_what_the_callback_raises_comes_out(address: Address, server_channel: An
         (Record(Key(1, 1, 1, 1), "text"), "required argument is not a float"),
     ],
 )
-def test_an_invalid_record_stops_a_put_before_it_is_sent(
+def test_invalid_record_stops_a_put_before_it_is_sent(
     address: Address, bad: Record[float], wording: str, server_channel: Any
 ) -> None:
     good = [Record(Key(1, 1, 1, cap), float(cap)) for cap in range(3)]
@@ -302,7 +302,7 @@ def test_an_invalid_record_stops_a_put_before_it_is_sent(
         assert len(channel.get(Key.min(), Key.max()).data) == 6
 
 
-def test_a_payload_of_another_type(address: Address, server_channel: Any) -> None:
+def test_payload_of_another_type(address: Address, server_channel: Any) -> None:
     with server_channel(*address, BytesPayloadType()) as channel:
         channel.put([Record(Key(1, 1, 1, 1), b"12345678"), Record(Key(1, 1, 1, 2), b"123"), Record(Key(1, 1, 1, 3), b"")])
     with server_channel(*address, StructPayloadType("<d")) as channel:
@@ -315,7 +315,7 @@ def test_a_payload_of_another_type(address: Address, server_channel: Any) -> Non
         assert channel.get(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
 
 
-def test_a_payload_type_that_raises(address: Address, server_channel: Any) -> None:
+def test_payload_type_that_raises(address: Address, server_channel: Any) -> None:
     with server_channel(*address, BytesPayloadType()) as channel:
         channel.put([Record(Key(1, 1, 1, 1), b"\x80")])
     with server_channel(*address, Text()) as channel:
@@ -325,7 +325,7 @@ def test_a_payload_type_that_raises(address: Address, server_channel: Any) -> No
     assert isinstance(got.error.__cause__, UnicodeDecodeError)
 
 
-def test_the_memory_limit(address: Address, server_channel: Any) -> None:
+def test_memory_limit(address: Address, server_channel: Any) -> None:
     with server_channel(*address, BytesPayloadType()) as channel:
         channel.put([Record(Key(1, 1, 1, cap), bytes(164)) for cap in range(100)])
         channel.memory_limit = 2050
@@ -376,7 +376,7 @@ def test_calls_before_connecting_and_after_closing(address: Address, server_chan
 
 
 @pytest.mark.parametrize("call", ["get", "get_acq", "put"])
-def test_a_server_that_never_answers(call: str, peer_channel: Any) -> None:
+def test_server_that_never_answers(call: str, peer_channel: Any) -> None:
     with playing(silent) as address, peer_channel(*address, UnitPayloadType(), timeout=0.2) as channel:
         started = time.monotonic()
         arguments = ([Record(Key(1, 1, 1, 1), ())],) if call == "put" else (Key.min(), Key.max())
@@ -388,7 +388,7 @@ def test_a_server_that_never_answers(call: str, peer_channel: Any) -> None:
         assert getattr(channel, call)(*arguments).status is ResponseStatus.DISCONNECTED
 
 
-def test_the_timeout_can_be_changed_while_connected(peer_channel: Any) -> None:
+def test_timeout_can_be_changed_while_connected(peer_channel: Any) -> None:
     with playing(silent) as address, peer_channel(*address, UnitPayloadType()) as channel:
         assert channel.timeout is None
         channel.timeout = 0.1
@@ -404,7 +404,7 @@ def test_the_timeout_can_be_changed_while_connected(peer_channel: Any) -> None:
     ],
     ids=["at the beginning", "at the end", "with data"],
 )
-def test_a_refused_get(answer: bytes, status: ResponseStatus, peer_channel: Any) -> None:
+def test_refused_get(answer: bytes, status: ResponseStatus, peer_channel: Any) -> None:
     with playing(answering(GET_REQUEST, answer)) as address, peer_channel(*address, UnitPayloadType()) as channel:
         got = channel.get(Key.min(), Key.max())
         assert got.status is status
@@ -414,7 +414,7 @@ def test_a_refused_get(answer: bytes, status: ResponseStatus, peer_channel: Any)
         assert channel.get_acq(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
 
 
-def test_a_server_that_refuses_a_put_before_it_has_read_it(peer_channel: Any) -> None:
+def test_server_refuses_a_put_before_reading_it(peer_channel: Any) -> None:
     def refusing(connection) -> None:  # type: ignore[no-untyped-def]
         receive(connection, 100)
         connection.sendall(struct.pack("<iQ", -5, 0))
@@ -438,7 +438,7 @@ DIALOGUE = get_answer(
 
 
 @pytest.mark.parametrize("size", [1, 3, 12, 45])
-def test_an_answer_cut_anywhere(size: int, peer_channel: Any) -> None:
+def test_answer_split_anywhere(size: int, peer_channel: Any) -> None:
     cuts = range(size, len(DIALOGUE), size)
     with (
         playing(answering(GET_REQUEST, DIALOGUE, cuts=cuts)) as address,
@@ -450,7 +450,7 @@ def test_an_answer_cut_anywhere(size: int, peer_channel: Any) -> None:
     assert [each.value for each in got.data] == [bytes([mid]) * (mid % 5) for mid in range(1, 30)]
 
 
-def test_an_answer_that_ends_too_early_anywhere(peer_channel: Any) -> None:
+def test_answer_cut_off_anywhere(peer_channel: Any) -> None:
     ends = [0, 1, 4, 11, 12, 13, 15, 16, 48, 49, *random.Random(1).sample(range(50, len(DIALOGUE)), 40)]
     plays = [answering(GET_REQUEST, DIALOGUE[:end], reset=end % 2 == 1) for end in ends]
     with playing(*plays) as address:
@@ -473,7 +473,7 @@ def test_an_answer_that_ends_too_early_anywhere(peer_channel: Any) -> None:
         (DIALOGUE + b"more", "follow"),
     ],
 )
-def test_an_answer_that_the_protocol_does_not_allow(answer: bytes, wording: str, peer_channel: Any) -> None:
+def test_invalid_answers(answer: bytes, wording: str, peer_channel: Any) -> None:
     with (
         playing(answering(GET_REQUEST, answer)) as address,
         peer_channel(*address, BytesPayloadType(), timeout=20) as channel,

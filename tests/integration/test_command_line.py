@@ -1,4 +1,4 @@
-"""The command as a process: what becomes of it when its output is closed, or when it is interrupted."""
+"""The command as a process: closed output and interrupts."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def records(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_closed_pipe_and_an_interrupt_end_it_quietly(records: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_closed_pipe_and_interrupt_end_the_command_quietly(records: Path) -> None:
     reading = subprocess.Popen([*COMMAND, "get", str(records)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert reading.stdout is not None
     assert reading.stdout.readline().split() == ["cid", "mid", "moid", "cap", "acq", "payload"]

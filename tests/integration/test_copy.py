@@ -1,4 +1,4 @@
-"""Copying ranges between backends: every record once, keys and acq and payloads intact, also after failures."""
+"""Copying ranges between backends: every record once, with its key, acq and payload, also after failures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def content(session: Any) -> list[Any]:
 
 
 class Blocking:
-    """The inner object of a session, whichever its kind."""
+    """Returns the blocking or asynchronous session behind the wrapper."""
 
     @staticmethod
     def of(session: Any) -> Any:
@@ -67,7 +67,7 @@ class Blocking:
 
 
 def copied(session: Any, what: Any, to: Any, **options: Any) -> Any:
-    """Both sessions' work in the loop of the first."""
+    """Copies between two sessions in the event loop of the first."""
     return session.copy(Blocking.of(what), Blocking.of(to), **options)
 
 
@@ -85,7 +85,7 @@ def copied(session: Any, what: Any, to: Any, **options: Any) -> Any:
     ],
     ids="-".join,
 )
-def test_everything_is_copied_as_it_is(
+def test_copy_keeps_keys_acqs_and_payloads(
     made: Made, kinds: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tsmodel.session.copying.WINDOW_BYTES", 20_000)
@@ -104,7 +104,7 @@ def test_everything_is_copied_as_it_is(
 
 
 @pytest.mark.parametrize("kind", OPENERS)
-def test_a_query_is_copied(made: Made, kind: str, tmp_path: Path) -> None:
+def test_copy_of_a_query(made: Made, kind: str, tmp_path: Path) -> None:
     one, other = made("file"), made("file")
     with connect(one) as source:
         rows = stored(source)
@@ -124,10 +124,10 @@ def test_a_query_is_copied(made: Made, kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("answered", [True, False])
-def test_going_on_after_a_failure(
+def test_copy_continues_after_a_failure(
     made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, answered: bool
 ) -> None:
-    """A put fails before it is stored, or is stored and its answer lost: going on copies the rest, and nothing twice."""
+    """A put fails before it is stored, or its answer is lost. Continuing copies the rest and nothing twice."""
     monkeypatch.setattr("tsmodel.session.copying.WINDOW_BYTES", 20_000)
     opener = OPENERS[kind]
     one, other = made("file"), made("file")
@@ -160,7 +160,7 @@ def test_going_on_after_a_failure(
         assert content(target) == rows
 
 
-def test_what_cannot_be_copied(made: Made, tmp_path: Path) -> None:
+def test_invalid_copies(made: Made, tmp_path: Path) -> None:
     with connect(made("memory")) as source, connect(made("file")) as target, connect(made("file")) as other:
         stored(source)
         query = source.query(Reading)
@@ -175,7 +175,7 @@ def test_what_cannot_be_copied(made: Made, tmp_path: Path) -> None:
         assert source.copy(KeyRange(Key(0, 0, 0, 0, 0), Key(0, 0, 0, 0, 0)), other).records == 0
 
 
-def test_a_copy_to_itself_is_refused(tmp_path: Path) -> None:
+def test_copy_to_itself_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "itself.tsdb"
     with connect(path) as session, connect(f"file:{path}?create=0") as other, connect("memory:") as memory:
         session.add(Reading(cid=1, mid=1, moid=1, cap=1, counter=1))

@@ -1,4 +1,4 @@
-"""Versions of a model, and several models in one range, over every backend, blocking and not, against brute force."""
+"""Model versions and unions over every backend, blocking and asynchronous, compared with brute force."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tsmodel.server import serve_in_thread
 
 
 class First(TSModel):
-    """Told from the second by its size, from the third by that and by the byte."""
+    """Distinguished from the second version by its size, and from the third by size and discriminator byte."""
 
     millivolts: Int32
 
@@ -91,7 +91,7 @@ def session(target: str) -> Iterator[Session]:
 
 
 def stored(session: Session, rows: Sequence[TSModel]) -> Any:
-    """Stores rows; gives the condition that is met by these rows alone."""
+    """Stores rows and returns a condition that selects only them."""
     session.add_all(rows)
     receipt = session.flush()
     return First.acq.between(receipt.acq_min, receipt.acq_max + 1) if rows else First.acq.is_in([])
@@ -124,7 +124,7 @@ several = st.one_of(
 
 
 def upgraded(row: Any) -> Any:
-    """The row that brute force expects."""
+    """Returns the row that brute force expects."""
     key = {"cid": row.cid, "mid": row.mid, "moid": row.moid, "cap": row.cap}
     if isinstance(row, First):
         return Third(**key, volts=row.millivolts / 1000, note=str(row.mid))
@@ -179,7 +179,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_mixed_ranges_as_brute_force_says(session: Session, case: str, data: st.DataObject) -> None:
+def test_mixed_ranges_agree_with_brute_force(session: Session, case: str, data: st.DataObject) -> None:
     model, rows_of, conditions = CASES[case]
     rows = data.draw(st.lists(rows_of, max_size=14))
     asked = data.draw(st.lists(st.sampled_from(conditions), max_size=2))
@@ -199,7 +199,7 @@ def test_mixed_ranges_as_brute_force_says(session: Session, case: str, data: st.
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_asynchronously_too(target: str, case: str) -> None:
+def test_async_queries_agree_with_brute_force(target: str, case: str) -> None:
     model, rows_of, conditions = CASES[case]
 
     @settings(max_examples=examples(5), deadline=None)
@@ -235,7 +235,7 @@ def test_many_records_of_two_versions(session: Session) -> None:
     assert len(query.limit(7001).all()) == 7001
 
 
-def test_a_failing_upgrade_names_the_record_and_the_versions(session: Session) -> None:
+def test_failing_upgrade_names_the_record_and_versions(session: Session) -> None:
     class Old(TSModel):
         code: Int16
 
@@ -254,14 +254,16 @@ def test_a_failing_upgrade_names_the_record_and_the_versions(session: Session) -
     assert (caught.value.old, caught.value.new) == ("Old", "New")
     assert caught.value.key is not None
     assert (caught.value.key.cap, caught.value.payload) == (5, b"\0\0")
-    with pytest.raises(UpgradeError):  # it is not the record that is at fault
+    with pytest.raises(UpgradeError):  # the record is not at fault
         query.on_error("skip").all()
     assert query.count() == 10
     assert query.where(New.cap > 5).where(New.share > 0).count() == 4
-    assert query.max_boxes(1).where(New.cap.is_in([1, 9])).where(New.share > 0).count() == 1  # 5 is read, and not asked for
+    assert (
+        query.max_boxes(1).where(New.cap.is_in([1, 9])).where(New.share > 0).count() == 1
+    )  # cap 5 is read but not selected
 
 
-def test_records_of_no_version(session: Session) -> None:
+def test_records_that_match_no_version(session: Session) -> None:
     stored(session, [*(Alarm(cid=1, mid=1, cap=n, code=n) for n in range(3)), Note(cid=1, mid=1, cap=4, text="abc")])
     ours = session.query(Second)
     with pytest.raises(
@@ -285,7 +287,7 @@ def test_records_of_no_version(session: Session) -> None:
     assert len(session.query(Alarm | Note).all()) == 4
 
 
-def test_bytes_that_are_none_of_their_version(session: Session) -> None:
+def test_payload_that_does_not_decode_as_its_version(session: Session) -> None:
     class Plain(TSModel, moid=90):
         code: Int32
 

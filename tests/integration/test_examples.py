@@ -1,4 +1,4 @@
-"""The examples run as their first lines say, on what they say."""
+"""The examples run as their first lines say."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_importing_into_a_file(tmp_path: Path) -> None:
         ("-1,2,3,4,0000000000000000", "record 1: Measurement.cid is -1"),
     ],
 )
-def test_a_line_that_cannot_be_imported(
+def test_invalid_line_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, wording: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -90,7 +90,7 @@ def test_a_line_that_cannot_be_imported(
     assert "stored" not in capsys.readouterr().out
 
 
-def test_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     httpx = pytest.importorskip("httpx")
     pytest.importorskip("fastapi")
     monkeypatch.setenv("READINGS", str(tmp_path / "readings.tsdb"))
@@ -135,9 +135,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str] | str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_the_service_answers_422_to_what_it_cannot_look_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
-) -> None:
+def test_service_answers_422_to_invalid_lookups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     httpx = pytest.importorskip("httpx")
     pytest.importorskip("fastapi")
     monkeypatch.setenv("READINGS", str(tmp_path / "readings.tsdb"))
@@ -163,7 +161,7 @@ def test_the_service_answers_422_to_what_it_cannot_look_up(
 @pytest.mark.parametrize(
     "wrong", [{"mid": 99999999999999999999}, {"cap": "2400-01-01T00:00:00Z"}, {"volts": "NaN?"}, {"counter": -1}]
 )
-def test_the_service_answers_422_to_what_a_reading_cannot_hold(
+def test_service_answers_422_to_invalid_readings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
 ) -> None:
     httpx = pytest.importorskip("httpx")
@@ -199,14 +197,14 @@ def test_host_metrics(tmp_path: Path) -> None:
 
 @pytest.fixture
 def heeds_interrupts() -> Iterator[None]:
-    """A shell has programs in its background ignore Ctrl-C, and what they start does so, too."""
+    """Restores Ctrl-C, which background jobs of a shell and their children ignore."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("heeds_interrupts")
-def test_a_collector_that_is_stopped_by_ctrl_c_has_stored_its_samples(tmp_path: Path) -> None:
+def test_collector_stopped_by_ctrl_c_has_stored_its_samples(tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / "host_metrics.py"), "--every", "20ms"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -233,10 +231,10 @@ def test_follow_and_alert(tmp_path: Path) -> None:
     command = (EXAMPLES / "follow_and_alert.py", "--once", "--below", "227")
     done = run(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stdout.splitlines() if "  meter " in line]
-    assert "2026-03-28T13:15:00Z  meter 4712: 251.7 V, above 240 V" in told
-    assert sum("below 227 V" in line for line in told) == len(told) - 1 == low_readings(227)
-    assert run(*command, cwd=tmp_path).stdout == ""  # nothing twice
+    alerts = [line for line in done.stdout.splitlines() if "  meter " in line]
+    assert "2026-03-28T13:15:00Z  meter 4712: 251.7 V, above 240 V" in alerts
+    assert sum("below 227 V" in line for line in alerts) == len(alerts) - 1 == low_readings(227)
+    assert run(*command, cwd=tmp_path).stdout == ""  # each alert appears once
 
     high = {"mid": 4711, "cap": "2026-03-30T12:00:00Z", "volts": 255.5, "watts": 10}
     (tmp_path / "high.jsonl").write_text(json.dumps(high))
@@ -262,7 +260,7 @@ def test_analysis_in_polars(tmp_path: Path) -> None:
     assert "1. cid 1, mid 4712, moid 1" in done.stdout
 
 
-def test_a_writer_in_c(tmp_path: Path) -> None:
+def test_writer_in_c(tmp_path: Path) -> None:
     if shutil.which("cc") is None:
         pytest.skip("there is no C compiler")
     if sys.byteorder != "little":
@@ -273,14 +271,14 @@ def test_a_writer_in_c(tmp_path: Path) -> None:
     assert re.search(r"stored 20 records, acq \d+ to \d+", done.stdout)
 
 
-def test_the_tests_of_a_program(tmp_path: Path) -> None:
+def test_example_tests_pass(tmp_path: Path) -> None:
     options = ("-p", "no:cacheprovider", "-p", "tsmodel.testing.plugin", "-q")
     done = run("-m", "pytest", *options, EXAMPLES / "testing", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 passed" in done.stdout
 
 
-def test_the_notebook_gives_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook_reproduces_its_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setenv("MPLBACKEND", "agg")
     cells = json.loads((EXAMPLES / "a_day_of_ten_meters.ipynb").read_text())["cells"]
@@ -293,7 +291,7 @@ def test_the_notebook_gives_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> No
         exec(compile(ast.Module(body, []), "<cell>", "exec"), names)
         value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)  # type: ignore[attr-defined]
         shown = [output["data"]["text/html"] for output in cell["outputs"] if "text/html" in output.get("data", {})]
-        if shown and ">acq" not in "".join(shown[0]):  # which is the time of the run
+        if shown and ">acq" not in "".join(shown[0]):  # the time of the run
             assert value._repr_html_() == "".join(shown[0])
             compared += 1
     assert compared >= 4

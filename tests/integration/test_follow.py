@@ -1,4 +1,4 @@
-"""`follow`: each new record once, in order, however the reader is stopped and restarted."""
+"""`follow` returns each new record once, in order, however the reader is stopped and restarted."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def counters(rows: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_records_of_one_full_key_are_always_in_the_same_order(seed: int) -> None:
-    """A position counts records: with another order after a restart, one would be returned twice and another never."""
+def test_records_with_equal_keys_keep_their_order(seed: int) -> None:
+    """Positions count records. If the order changed after a restart, `follow` would repeat one record and skip another."""
     same = [Reading(cid=1, mid=1, moid=1, cap=1, acq=9, counter=n, volts=0.0) for n in range(5)]
     random.Random(seed).shuffle(same)
     with connect("memory:") as session:
@@ -75,7 +75,7 @@ def test_each_record_once_through_restarts(target: str, tmp_path: Path) -> None:
     chance = random.Random(5)
     path = tmp_path / "seen"
     total = 300
-    cids = [1] if target == "memory:" else [1, 2]  # memory has one session
+    cids = [1] if target == "memory:" else [1, 2]  # a store in memory has one session
 
     with connect(target) as session:
 
@@ -101,13 +101,13 @@ def test_each_record_once_through_restarts(target: str, tmp_path: Path) -> None:
     assert sorted(got) == [(cid, n) for cid in cids for n in range(total)]
 
 
-def test_the_record_in_hand_is_returned_again(target: str, tmp_path: Path) -> None:
+def test_unfinished_record_is_returned_again(target: str, tmp_path: Path) -> None:
     path = tmp_path / "seen"
     with connect(target) as session:
         stored(session, readings(0, 10))
         query = session.query(Reading)
         killed = query.follow(checkpoint=path)
-        first = [next(killed) for _ in range(4)]  # never closed: as if the process had died
+        first = [next(killed) for _ in range(4)]  # never closed, as if the process was killed
         with query.follow(checkpoint=path) as new:
             again = next(new)
             assert again == first[3]
@@ -123,7 +123,7 @@ def test_the_record_in_hand_is_returned_again(target: str, tmp_path: Path) -> No
         assert len(rest) == 4
 
 
-def test_a_checkpoint_every_n_records_repeats_at_most_n(target: str, tmp_path: Path) -> None:
+def test_checkpoint_every_n_records_repeats_at_most_n(target: str, tmp_path: Path) -> None:
     path = tmp_path / "seen"
     with connect(target) as session:
         stored(session, readings(0, 20))
@@ -133,7 +133,7 @@ def test_a_checkpoint_every_n_records_repeats_at_most_n(target: str, tmp_path: P
         assert rest == order[14:]
 
 
-def test_large_windows_are_cut(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_windows_are_split(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsmodel.query.following.MOST", 10)
     with connect(target) as session:
         stored(session, readings(0, 500))
@@ -229,7 +229,7 @@ def test_refusals() -> None:
             query.follow(poll=0)
 
 
-def test_a_lost_connection(tmp_path: Path) -> None:
+def test_lost_connection(tmp_path: Path) -> None:
     with serve_in_thread() as address, proxied(*address) as proxy, connect("tstorage://{}:{}".format(*address)) as writer:
         stored(writer, readings(0, 2000))
         url = "tstorage://{}:{}?timeout=5".format(*proxy.address)

@@ -1,4 +1,4 @@
-"""Processes that were forked while sessions, pools and channels were open: nobody reads an answer that is another's."""
+"""Forks with open sessions, pools and channels: parent and child never share a connection."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def mids(session: Session, mid: int) -> set[int]:
     return {found.mid for _ in range(50) for found in session.query(Reading).mid(mid).all()}
 
 
-def test_a_session_dials_anew(proxy: Proxy) -> None:
+def test_child_session_reconnects(proxy: Proxy) -> None:
     with connect("tstorage://{}:{}?timeout=20".format(*proxy.address)) as session:
         assert mids(session, 0) == {0}
         assert proxy.connections == 1
@@ -67,10 +67,10 @@ def test_a_session_dials_anew(proxy: Proxy) -> None:
             assert (one(), other()) == ("{1}", "{2}")
         assert proxy.connections == 3
         assert mids(session, 0) == {0}
-        assert proxy.connections == 3  # the parent's own is as it was
+        assert proxy.connections == 3  # the parent's connection is unchanged
 
 
-def test_what_is_under_way_when_a_child_is_made_ends_there_and_goes_on_here(proxy: Proxy) -> None:
+def test_running_query_ends_in_the_child_and_continues_in_the_parent(proxy: Proxy) -> None:
     with connect("tstorage://{}:{}?timeout=20&pool=1".format(*proxy.address)) as session:
         rows = iter(session.query(Reading).cid(1))
         assert next(rows) is not None
@@ -83,7 +83,7 @@ def test_what_is_under_way_when_a_child_is_made_ends_there_and_goes_on_here(prox
         assert sum(1 for _ in rows) == 799
 
 
-def test_the_pool_of_a_child_knows_nothing_of_the_parents_leases(proxy: Proxy) -> None:
+def test_child_pool_starts_without_the_parents_leases(proxy: Proxy) -> None:
     with connect("tstorage://{}:{}?timeout=20&pool=1&pool_timeout=0.1".format(*proxy.address)) as session:
         rows = iter(session.query(Reading).cid(1))
         assert next(rows) is not None
@@ -91,7 +91,7 @@ def test_the_pool_of_a_child_knows_nothing_of_the_parents_leases(proxy: Proxy) -
         assert sum(1 for _ in rows) == 799
 
 
-def test_an_asynchronous_backend_dials_anew(proxy: Proxy) -> None:
+def test_async_backend_reconnects_in_the_child(proxy: Proxy) -> None:
     options = PoolOptions(addresses=(Address(*proxy.address),), timeout=20)
 
     async def count(backend: TStorageBackend) -> int:
@@ -111,7 +111,7 @@ def test_an_asynchronous_backend_dials_anew(proxy: Proxy) -> None:
     asyncio.run(check())
 
 
-def test_an_asynchronous_session_says_that_it_is_not_open_there(server: tuple[str, int]) -> None:
+def test_async_session_is_not_open_in_the_child(server: tuple[str, int]) -> None:
     async def read(target: str) -> int:
         async with connect_async(target) as session:
             return await session.query(Reading).count()
@@ -137,7 +137,7 @@ def test_an_asynchronous_session_says_that_it_is_not_open_there(server: tuple[st
 
 @pytest.mark.parametrize("kind", [Channel, BlockingChannel])
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_channel_is_not_connected_in_a_child(kind: Callable[..., Channel[bytes]], tls: bool) -> None:
+def test_channel_is_disconnected_in_the_child(kind: Callable[..., Channel[bytes]], tls: bool) -> None:
     with serve_in_thread(ssl_context=server_tls() if tls else None) as (host, port):
         options = {"timeout": 20, "ssl_context": client_tls() if tls else None}
         with kind(host, port, BytesPayloadType(), **options) as channel:
@@ -157,7 +157,7 @@ def test_a_channel_is_not_connected_in_a_child(kind: Callable[..., Channel[bytes
 
 @pytest.mark.parametrize("kind", [Channel, BlockingChannel])
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_child_keeps_no_descriptor_of_the_parents_connections(kind: Callable[..., Channel[bytes]], tls: bool) -> None:
+def test_child_closes_the_parents_descriptors(kind: Callable[..., Channel[bytes]], tls: bool) -> None:
     served = threading.Event()
 
     def serve(listener: socket.socket) -> None:
@@ -183,7 +183,7 @@ def test_a_child_keeps_no_descriptor_of_the_parents_connections(kind: Callable[.
         reading, writing = os.pipe()
         with forked(lambda: os.read(reading, 1)) as answer:
             time.sleep(0.05)
-            assert not served.is_set()  # the child has told the server nothing
+            assert not served.is_set()  # the child has sent the server nothing
             channel.__exit__(None, None, None)
             assert served.wait(20)
             os.write(writing, b"x")
@@ -194,7 +194,7 @@ def test_a_child_keeps_no_descriptor_of_the_parents_connections(kind: Callable[.
 
 
 @pytest.mark.parametrize("target", ["memory:", "file", "server"])
-def test_what_was_added_before_is_the_parents_to_store(target: str, server: tuple[str, int], tmp_path: Path) -> None:
+def test_records_added_before_the_fork_belong_to_the_parent(target: str, server: tuple[str, int], tmp_path: Path) -> None:
     where = {"file": str(tmp_path / "readings.tsdb"), "server": "tstorage://{}:{}".format(*server)}.get(target, target)
     with connect(where) as session:
         before = session.query(Reading).count()
@@ -216,7 +216,7 @@ def test_what_was_added_before_is_the_parents_to_store(target: str, server: tupl
         assert session.query(Reading).mid(20).count() == 1
 
 
-def test_a_child_flushes_in_its_own_background(server: tuple[str, int]) -> None:
+def test_child_has_its_own_background_flush(server: tuple[str, int]) -> None:
     with connect("tstorage://{}:{}".format(*server), flush_every="10ms") as session:
 
         def work() -> int:
@@ -228,7 +228,7 @@ def test_a_child_flushes_in_its_own_background(server: tuple[str, int]) -> None:
         assert in_child(work) == "1"
 
 
-def test_locks_that_threads_of_the_parent_hold_do_not_stop_a_child(server: tuple[str, int]) -> None:
+def test_locks_held_in_the_parent_do_not_block_the_child(server: tuple[str, int]) -> None:
     asked, goes_on = threading.Event(), threading.Event()
     parent = os.getpid()
 
@@ -254,7 +254,7 @@ def test_locks_that_threads_of_the_parent_hold_do_not_stop_a_child(server: tuple
         assert session.query(Reading).mid(41).count() == 1
 
 
-def test_a_session_that_is_open_at_exit_prints_nothing() -> None:
+def test_session_open_at_exit_prints_nothing() -> None:
     program = """
 from tsmodel import Int32, TSModel, connect
 

@@ -1,4 +1,4 @@
-"""The example for Grafana: every request in it is one that the interface answers, with what the panels take from it."""
+"""The Grafana example: the API answers all of its requests with the data its panels use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Reading(TSModel):
 
 
 def queries(data: Any) -> Iterator[dict[str, Any]]:
-    """All queries of Infinity, wherever they stand."""
+    """Returns all Infinity queries in a file."""
     if isinstance(data, dict):
         if "url_options" in data:
             yield data
@@ -50,7 +50,7 @@ def read(path: Path) -> Any:
 ASKED = [pytest.param(query, id=f"{path.stem}-{at}") for path in files() for at, query in enumerate(queries(read(path)))]
 
 
-def test_there_are_files_and_queries() -> None:
+def test_example_has_files_and_queries() -> None:
     assert {path.parent.name for path in files()} == {"dashboards", "datasources", "alerting"}
     assert len(ASKED) == 5
 
@@ -91,7 +91,7 @@ def test_every_query_is_answered(query: dict[str, Any]) -> None:
                 assert now - 700 * MINUTE < to_ns(value) < now
 
 
-def test_the_data_source_names_what_the_dashboard_and_the_alert_use() -> None:
+def test_dashboard_and_alert_use_the_provisioned_data_source() -> None:
     (source,) = read(EXAMPLE / "provisioning/datasources/tsmodel.yaml")["datasources"]
     assert source["type"] == "yesoreyeram-infinity-datasource"
     used = set(re.findall(r'"uid": "(\w+)"', (EXAMPLE / "dashboards/tsmodel.json").read_text()))

@@ -1,4 +1,4 @@
-"""Hooks are told of every request and its outcome: to block and to await, on a store and over a server."""
+"""Hooks see every request and its outcome: blocking and asynchronous, embedded and over a server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def opened(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return opener
 
 
-def test_each_request_and_what_became_of_it(target: str, opened: Callable[..., Any]) -> None:
+def test_hooks_see_each_request_and_outcome(target: str, opened: Callable[..., Any]) -> None:
     requests: list[Request] = []
     responses: list[Response] = []
     with opened(target, on_request=requests.append, on_response=responses.append) as session:
@@ -68,7 +68,7 @@ def test_each_request_and_what_became_of_it(target: str, opened: Callable[..., A
     assert requests[1].target == target
 
 
-def test_a_request_that_a_hook_refuses_is_not_sent(target: str, opened: Callable[..., Any]) -> None:
+def test_request_refused_by_a_hook_is_not_sent(target: str, opened: Callable[..., Any]) -> None:
     allowed = [False]
     responses: list[Response] = []
 
@@ -88,7 +88,7 @@ def test_a_request_that_a_hook_refuses_is_not_sent(target: str, opened: Callable
         assert session.query(Reading).count() == 3
 
 
-def test_a_hook_that_fails_afterwards_changes_nothing(
+def test_failing_outcome_hook_does_not_change_the_result(
     target: str, opened: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(response: Response) -> None:
@@ -102,7 +102,7 @@ def test_a_hook_that_fails_afterwards_changes_nothing(
     assert "ValueError: GET" in caplog.text
 
 
-def test_a_failure_is_told(opened: Callable[..., Any]) -> None:
+def test_hooks_see_failures(opened: Callable[..., Any]) -> None:
     responses: list[Response] = []
     with serve_in_thread() as (host, port):
         session = opened(f"tstorage://{host}:{port}?timeout=5", on_response=responses.append)
@@ -115,7 +115,7 @@ def test_a_failure_is_told(opened: Callable[..., Any]) -> None:
     assert not responses[-1].complete
 
 
-def test_a_query_left_early_is_no_failure(target: str, opened: Callable[..., Any]) -> None:
+def test_query_left_early_is_not_a_failure(target: str, opened: Callable[..., Any]) -> None:
     responses: list[Response] = []
     with opened(target, on_response=responses.append) as session:
         for first in range(0, 200_000, 50_000):
@@ -154,7 +154,7 @@ def test_spans_and_metrics(target: str, opened: Callable[..., Any]) -> None:
     assert (counted["PUT"].value, counted["GET"].value) == (10, 3)
 
 
-def test_the_span_of_a_failure() -> None:
+def test_span_of_a_failure() -> None:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -169,13 +169,13 @@ def test_the_span_of_a_failure() -> None:
     assert str(span.attributes["error.type"]).endswith("Error")
 
 
-def test_telemetry_by_the_global_providers(opened: Callable[..., Any]) -> None:
+def test_telemetry_with_global_providers(opened: Callable[..., Any]) -> None:
     with opened("memory:", telemetry=True) as session:
         session.add_all(rows(2))
         assert session.flush().count == 2
 
 
-def test_what_are_no_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     async def hook(_: Request) -> None: ...
 
     with pytest.raises(SessionError, match="on_request takes a function, in asynchronous sessions too"):

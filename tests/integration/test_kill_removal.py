@@ -1,4 +1,4 @@
-"""kill -9 in the middle of deleting, undoing, pruning and compacting: what was acknowledged holds, the rest is whole."""
+"""kill -9 during delete, undo, prune and compact: acknowledged removals stay, others happen completely or not at all."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def tried(path: Path, what: str, attempts: int, longest: float) -> None:
             last = store.last_acq(KeyRange())
         assert set(found.values()) <= {150}
         assert not gone & found.keys()
-        # What was killed before it was acknowledged happened as a whole, or not at all.
+        # A removal killed before it was acknowledged happened completely or not at all.
         lost = put - gone - found.keys()
         assert len(lost) <= attempt + 1
         assert all(number % 3 == 0 for number in lost)
@@ -87,15 +87,15 @@ def tried(path: Path, what: str, attempts: int, longest: float) -> None:
     assert len(put) >= attempts
 
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is what is tested")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 
 
 @pytest.mark.parametrize("what", ["delete", "undo", "prune", "compact"])
-def test_kill_9_in_the_middle(tmp_path: Path, what: str) -> None:
+def test_kill_9_during_removals(tmp_path: Path, what: str) -> None:
     tried(tmp_path / "store.tsdb", what, 3, 0.3)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("what", ["delete", "undo", "prune", "compact"])
-def test_kill_9_in_the_middle_again_and_again(tmp_path: Path, what: str) -> None:
+def test_kill_9_during_removals_long(tmp_path: Path, what: str) -> None:
     tried(tmp_path / "store.tsdb", what, 60, 1.0)

@@ -1,4 +1,4 @@
-"""Pools and reads that are tried again, over real connections, blocking and awaiting."""
+"""Pools and retried reads over real connections, blocking and asynchronous."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def url(*proxies: Proxy, **options: object) -> str:
 
 
 def cut_off(session: Any, proxy: Proxy) -> None:
-    """Cuts the connections that a session has at rest."""
+    """Cuts the idle connections of a session."""
     session.query(Reading).last_acq()  # so that they are accepted
     proxy.cut_all()
     time.sleep(0.05)
 
 
-def test_operations_are_spread(opened: Opener, proxies: tuple[Proxy, Proxy]) -> None:
+def test_operations_use_all_connectors(opened: Opener, proxies: tuple[Proxy, Proxy]) -> None:
     with opened(url(*proxies)) as session:
         for _ in range(6):
             assert session.query(Reading).limit(1).all()
@@ -69,7 +69,7 @@ def test_operations_are_spread(opened: Opener, proxies: tuple[Proxy, Proxy]) -> 
     assert all(proxy.connections >= 1 for proxy in proxies)
 
 
-def test_a_connector_that_goes_away_is_not_missed(opened: Opener, proxies: tuple[Proxy, Proxy]) -> None:
+def test_session_survives_the_loss_of_a_connector(opened: Opener, proxies: tuple[Proxy, Proxy]) -> None:
     with opened(url(*proxies)) as session:
         for _ in range(4):
             assert session.query(Reading).last_acq()
@@ -81,7 +81,7 @@ def test_a_connector_that_goes_away_is_not_missed(opened: Opener, proxies: tuple
         assert session.flush().count == 1
 
 
-def test_connections_that_broke_while_they_rested_are_replaced(opened: Opener, proxies: tuple[Proxy, Proxy]) -> None:
+def test_broken_idle_connections_are_replaced(opened: Opener, proxies: tuple[Proxy, Proxy]) -> None:
     proxy, _ = proxies
     with opened(url(proxy)) as session:
         for cid in range(3, 6):
@@ -94,7 +94,7 @@ def test_connections_that_broke_while_they_rested_are_replaced(opened: Opener, p
             time.sleep(0.05)
 
 
-def test_several_connectors_that_cannot_be_reached(opened: Opener) -> None:
+def test_several_unreachable_connectors(opened: Opener) -> None:
     with playing() as one, playing() as other:
         pass
     hosts = "{}:{},{}:{}".format(*one, *other)
@@ -102,7 +102,7 @@ def test_several_connectors_that_cannot_be_reached(opened: Opener) -> None:
         opened(f"tstorage://{hosts}")
 
 
-def test_connecting_is_tried_again(opened: Opener, server: tuple[str, int]) -> None:
+def test_connecting_is_retried(opened: Opener, server: tuple[str, int]) -> None:
     with playing() as address:
         pass
     began = time.monotonic()
@@ -111,7 +111,7 @@ def test_connecting_is_tried_again(opened: Opener, server: tuple[str, int]) -> N
     assert time.monotonic() - began >= 0.02 + 0.04
 
 
-def test_waiting_for_a_connection_ends(proxies: tuple[Proxy, Proxy]) -> None:
+def test_wait_for_a_connection_times_out(proxies: tuple[Proxy, Proxy]) -> None:
     with connect(url(proxies[0], pool=1, pool_timeout=0.1)) as session:
         iteration = iter(session.query(Reading))
         next(iteration)
@@ -121,7 +121,7 @@ def test_waiting_for_a_connection_ends(proxies: tuple[Proxy, Proxy]) -> None:
         assert session.query(Reading).cid(1).count() == COUNT
 
 
-def test_tasks_wait_for_their_turn(proxies: tuple[Proxy, Proxy]) -> None:
+def test_tasks_wait_for_a_connection(proxies: tuple[Proxy, Proxy]) -> None:
     async def main() -> None:
         async with connect_async(url(proxies[0], pool=2)) as session:
             counts = await asyncio.gather(*(session.query(Reading).cid(1).count() for _ in range(20)))
@@ -144,7 +144,7 @@ def test_tasks_wait_for_their_turn(proxies: tuple[Proxy, Proxy]) -> None:
     assert proxies[0].connections <= 5
 
 
-def test_tasks_that_wait_too_long(proxies: tuple[Proxy, Proxy]) -> None:
+def test_tasks_time_out_waiting_for_a_connection(proxies: tuple[Proxy, Proxy]) -> None:
     async def main() -> None:
         async with connect_async(url(proxies[0], pool=1, pool_timeout=0.1)) as session:
             held = aiter(session.query(Reading))
@@ -156,7 +156,7 @@ def test_tasks_that_wait_too_long(proxies: tuple[Proxy, Proxy]) -> None:
     asyncio.run(main())
 
 
-def test_many_threads_share_a_session(proxies: tuple[Proxy, Proxy]) -> None:
+def test_threads_share_a_session(proxies: tuple[Proxy, Proxy]) -> None:
     failures: list[BaseException] = []
     with connect(url(*proxies, pool=3)) as session:
 
@@ -166,7 +166,7 @@ def test_many_threads_share_a_session(proxies: tuple[Proxy, Proxy]) -> None:
                     session.add_all(rows(5, cid=cid, mid=n))
                     session.flush()
                     assert session.query(Reading).cid(cid).count() == 5 * (n + 1)
-            except BaseException as error:  # noqa: BLE001 - told to the test's own thread
+            except BaseException as error:  # noqa: BLE001 - checked by the main thread
                 failures.append(error)
 
         threads = [threading.Thread(target=work, args=(100 + number,)) for number in range(6)]
@@ -178,35 +178,35 @@ def test_many_threads_share_a_session(proxies: tuple[Proxy, Proxy]) -> None:
     assert sum(proxy.connections for proxy in proxies) == 3
 
 
-def test_a_closed_backend_wakes_those_who_wait(proxies: tuple[Proxy, Proxy]) -> None:
+def test_closing_a_backend_wakes_waiting_threads(proxies: tuple[Proxy, Proxy]) -> None:
     session = connect(url(proxies[0], pool=1))
     backend = session.backend
     iteration = iter(session.query(Reading))
     next(iteration)
-    told: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def wait() -> None:
         try:
             session.query(Reading).count()
         except SessionError as error:
-            told.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=wait)
     thread.start()
     time.sleep(0.05)
     backend.close()
     thread.join(10)
-    assert "is closed" in str(told[0])
+    assert "is closed" in str(errors[0])
     iteration.close()  # type: ignore[attr-defined]
     session.close()
 
 
 @pytest.mark.parametrize("at", [1, 11, 12, 13, 500])
-def test_a_read_that_has_handed_nothing_over_is_tried_again(opened: Opener, proxies: tuple[Proxy, Proxy], at: int) -> None:
+def test_read_without_results_yet_is_retried(opened: Opener, proxies: tuple[Proxy, Proxy], at: int) -> None:
     proxy, _ = proxies
     with opened(url(proxy), retry=POLICY) as session:
         cut_off(session, proxy)
-        # The connection that rests is seen to be gone; those to come are cut, at the byte or a little behind it.
+        # The pool detects the dead idle connection. New connections are cut at the given byte or slightly after it.
         proxy.cuts = [Cut(from_server=at if at < 100 else 12 + 20), Cut(to_server=at % 76), Cut(from_server=at % 12 + 1)]
         assert session.query(Reading).cid(1).count() == COUNT
         assert proxy.cuts == []
@@ -215,7 +215,7 @@ def test_a_read_that_has_handed_nothing_over_is_tried_again(opened: Opener, prox
         assert session.query(Reading).last_acq()
 
 
-def test_a_read_that_has_handed_something_over_is_not_tried_again(opened: Opener, proxies: tuple[Proxy, Proxy]) -> None:
+def test_read_that_returned_results_is_not_retried(opened: Opener, proxies: tuple[Proxy, Proxy]) -> None:
     proxy, _ = proxies
     with opened(url(proxy), retry=POLICY) as session:
         cut_off(session, proxy)
@@ -224,7 +224,7 @@ def test_a_read_that_has_handed_something_over_is_not_tried_again(opened: Opener
             session.query(Reading).cid(1).count()
 
 
-def test_without_a_policy_nothing_is_tried_again(opened: Opener, proxies: tuple[Proxy, Proxy]) -> None:
+def test_without_a_policy_nothing_is_retried(opened: Opener, proxies: tuple[Proxy, Proxy]) -> None:
     proxy, _ = proxies
     with opened(url(proxy)) as session:
         cut_off(session, proxy)

@@ -1,4 +1,4 @@
-"""A store in PostgreSQL: opening it, what it refuses, connections that are lost, and many writers."""
+"""A store in PostgreSQL: opening it, refusals, lost connections and concurrent writers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def mids(store: Any) -> list[int]:
     return sorted({row[1] for row in scanned(store)})
 
 
-def test_tables_are_created_once_and_found_again(url: str) -> None:
+def test_tables_are_created_once(url: str) -> None:
     with closing(open_backend(url)) as store:
         given = put(store, 1)
     with closing(open_backend(url)) as store:
@@ -79,7 +79,7 @@ def test_tables_are_created_once_and_found_again(url: str) -> None:
         assert put(store, 2).acq_min > given.acq_max
 
 
-def test_several_processes_create_the_tables_at_the_same_time(url: str) -> None:
+def test_tables_are_created_concurrently(url: str) -> None:
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
@@ -99,13 +99,13 @@ def test_several_processes_create_the_tables_at_the_same_time(url: str) -> None:
         assert mids(store) == [0, 1, 2, 3]
 
 
-def test_tables_that_are_not_to_be_created(url: str) -> None:
+def test_missing_tables_are_not_created(url: str) -> None:
     for options in ({"create": False}, {"read_only": True}):
         with pytest.raises(StoreError, match="has no tables of tsmodel.*`tsmodel init`"):
             connect(url, **options)  # type: ignore[arg-type]
 
 
-def test_a_store_that_is_only_read(url: str) -> None:
+def test_read_only_store(url: str) -> None:
     with connect(url) as session:
         session.add(Reading(cid=1, mid=1, cap=1, counter=1))
     with connect(f"{url}&read_only=1") as session:
@@ -116,7 +116,7 @@ def test_a_store_that_is_only_read(url: str) -> None:
         session.discard()
 
 
-def test_tables_of_something_else(url: str) -> None:
+def test_foreign_tables_are_refused(url: str) -> None:
     schema = schema_in(url)
     server().execute(f"CREATE SCHEMA {schema}", f"CREATE TABLE {schema}.state (name text)")
     with pytest.raises(StoreFormatError, match="another application"):
@@ -124,14 +124,14 @@ def test_tables_of_something_else(url: str) -> None:
 
 
 @pytest.mark.parametrize(("version", "hint"), [(99, "upgrade tsmodel"), (0, "copy its records")])
-def test_tables_of_another_version(url: str, version: int, hint: str) -> None:
+def test_other_versions_are_refused(url: str, version: int, hint: str) -> None:
     connect(url).close()
     server().execute(f"UPDATE {schema_in(url)}.state SET format = {version}")
     with pytest.raises(StoreFormatError, match=f"version {version}.*{hint}"):
         connect(url)
 
 
-def test_a_user_without_privileges(url: str) -> None:
+def test_user_without_privileges(url: str) -> None:
     schema = schema_in(url)
     role = f"r{schema}"
     server().execute(f"CREATE ROLE {role} LOGIN")
@@ -160,14 +160,14 @@ def test_a_user_without_privileges(url: str) -> None:
         server().execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
-def test_a_database_that_is_not_there(url: str) -> None:
+def test_missing_database(url: str) -> None:
     with pytest.raises(StoreUnreachableError, match="database .* does not exist"):
         connect(url.replace("/postgres?", "/elsewhere?"))
     with pytest.raises(StoreUnreachableError, match="refused"):
         connect("postgresql://postgres:secret@127.0.0.1:1/postgres")
 
 
-def test_no_password_is_shown(url: str) -> None:
+def test_passwords_are_hidden(url: str) -> None:
     with pytest.raises(StoreUnreachableError) as caught:
         connect("postgresql://postgres:geheim@127.0.0.1:1/postgres?sslpassword=geheim")
     assert "geheim" not in f"{caught.value} {caught.value.path}"
@@ -193,7 +193,7 @@ def test_no_password_is_shown(url: str) -> None:
         ("colour=red", "libpq"),
     ],
 )
-def test_options_that_are_none(options: str, what: str) -> None:
+def test_invalid_options(options: str, what: str) -> None:
     with pytest.raises(SessionError, match=what):
         connect(f"postgresql://postgres@127.0.0.1:1/postgres?{options}")
 
@@ -207,7 +207,7 @@ def test_without_psycopg(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         connect(url)
 
 
-def test_as_many_connections_as_there_may_be(url: str) -> None:
+def test_pool_limits_connections(url: str) -> None:
     with closing(open_backend(f"{url}&pool=1&pool_timeout=0.05")) as store:
         put(store, 1)
         put(store, 2)
@@ -223,7 +223,7 @@ def test_as_many_connections_as_there_may_be(url: str) -> None:
         assert mids(store) == [1, 2, 4]
 
 
-def test_few_blocks_are_read_by_one_statement_unless_somebody_has_written(url: str) -> None:
+def test_small_read_takes_one_statement_if_nothing_changed(url: str) -> None:
     with closing(opened(url, fan_in=1000)) as store, closing(opened(url)) as other:
         put(store, 1)
         everything = KeyRange()
@@ -244,7 +244,7 @@ def test_few_blocks_are_read_by_one_statement_unless_somebody_has_written(url: s
         assert len(mids(store)) == 2 + PostgresTables.at_once
 
 
-def test_small_puts_become_large_runs(url: str) -> None:
+def test_small_puts_are_merged_into_large_runs(url: str) -> None:
     with closing(opened(url, fan_in=4)) as store:
         for number in range(64):
             put(store, number)
@@ -257,7 +257,7 @@ def test_small_puts_become_large_runs(url: str) -> None:
         assert mids(store) == list(range(64))
 
 
-def test_a_reader_sees_what_was_there_when_it_began(url: str) -> None:
+def test_reader_sees_a_snapshot(url: str) -> None:
     with closing(opened(url, fan_in=2)) as store:
         put(store, 0)
         with store.scan(KeyRange()) as scan:
@@ -269,7 +269,7 @@ def test_a_reader_sees_what_was_there_when_it_began(url: str) -> None:
         assert mids(store) == []
 
 
-def test_who_slept_reads_only_what_changed_or_all(url: str) -> None:
+def test_idle_store_catches_up_by_changes_or_a_full_read(url: str) -> None:
     with closing(opened(url)) as one, closing(opened(url)) as other:
         assert mids(other) == []
         for number in range(20):
@@ -278,7 +278,7 @@ def test_who_slept_reads_only_what_changed_or_all(url: str) -> None:
                 assert mids(other) == list(range(number + 1))
         one.remove([KeyRange.of(mid=(0, 5))])
         assert mids(other) == list(range(5, 20))
-        server().execute(f"DELETE FROM {schema_in(url)}.gone")  # as if it had slept for very long
+        server().execute(f"DELETE FROM {schema_in(url)}.gone")  # as if the other store had been idle for very long
         put(one, 100)
         one.remove([KeyRange.of(mid=(0, 10))])
         server().execute(f"DELETE FROM {schema_in(url)}.gone")
@@ -295,7 +295,7 @@ def test_who_slept_reads_only_what_changed_or_all(url: str) -> None:
         ("UPDATE {}.state SET data = set_byte(data, 20, 1)", "state"),
     ],
 )
-def test_damage_is_found(url: str, statement: str, what: str) -> None:
+def test_damage_is_detected(url: str, statement: str, what: str) -> None:
     with closing(open_backend(url)) as store:
         for number in range(3):
             put(store, number)
@@ -308,7 +308,7 @@ def test_damage_is_found(url: str, statement: str, what: str) -> None:
             assert not verify_store(store).is_whole
 
 
-def test_connections_that_were_lost_meanwhile(url: str) -> None:
+def test_lost_connections_are_replaced(url: str) -> None:
     with closing(open_backend(url)) as store:
         put(store, 1)
         name = "tsmodel"
@@ -319,8 +319,8 @@ def test_connections_that_were_lost_meanwhile(url: str) -> None:
         assert mids(store) == [1, 2]
 
 
-def test_a_server_that_died_gives_numbers_again(url: str) -> None:
-    """It remembers a sequence only as far as transactions were committed."""
+def test_sequence_numbers_repeated_after_a_crash_are_harmless(url: str) -> None:
+    """After a crash, PostgreSQL remembers a sequence only up to the last committed transaction."""
     own = Server()
     try:
         with closing(open_backend(own.url)) as store, closing(open_backend(own.url)) as other:
@@ -341,8 +341,8 @@ def test_a_server_that_died_gives_numbers_again(url: str) -> None:
 
 
 @pytest.mark.parametrize("is_committed", [True, False])
-def test_a_commit_without_an_answer(url: str, is_committed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What became of it is found out at once, by another connection."""
+def test_commit_without_an_answer(url: str, is_committed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another connection immediately finds out whether it succeeded."""
     with closing(open_backend(url)) as store:
         put(store, 1)
         cut_commit(monkeypatch, before=not is_committed)
@@ -357,7 +357,7 @@ def test_a_commit_without_an_answer(url: str, is_committed: bool, monkeypatch: p
 
 
 def cut_commit(monkeypatch: pytest.MonkeyPatch, *, before: bool) -> None:
-    """Has the connection lost before, or after, the server commits."""
+    """Loses the connection before or after the server commits."""
     from tsmodel.store.postgres.statements import PostgresTables
 
     commit = PostgresTables.commit
@@ -375,8 +375,8 @@ def cut_commit(monkeypatch: pytest.MonkeyPatch, *, before: bool) -> None:
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("how", ["raise", "check"])
-def test_a_commit_in_doubt(url: str, before: bool, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database cannot be reached either when its outcome is looked for."""
+def test_commit_in_doubt(url: str, before: bool, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is also unreachable when the store checks the outcome."""
     monkeypatch.setattr(engine, "_FINDING_OUT", 0.0)
     with connect(url, retry=Retry(on_unknown=how, first="50ms")) as session:  # type: ignore[arg-type]
         session.query(Reading).all()
@@ -387,7 +387,7 @@ def test_a_commit_in_doubt(url: str, before: bool, how: str, monkeypatch: pytest
 
             def refused(self: PostgresEngine, token: Any = None) -> bool:
                 if next(tries, False):
-                    raise StoreUnreachableError("nobody is there")
+                    raise StoreUnreachableError("unreachable")
                 patch.undo()
                 return settle(self, token)
 
@@ -404,8 +404,8 @@ def test_a_commit_in_doubt(url: str, before: bool, how: str, monkeypatch: pytest
         session.discard()
 
 
-def test_a_network_that_fails_anywhere(url: str) -> None:
-    """Nothing is there twice or in part, and what was acknowledged is there."""
+def test_connection_cut_at_any_byte(url: str) -> None:
+    """No put is stored twice or in part, and acknowledged puts are stored."""
     found = server()
     with proxied("127.0.0.1", found.port) as proxy, closing(open_backend(url)) as direct:
         put(direct, 0)
@@ -424,9 +424,9 @@ def test_a_network_that_fails_anywhere(url: str) -> None:
         assert len(scanned(direct)) == 3 * len(mids(direct))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_forked_process_opens_its_own_connections(url: str) -> None:
+def test_forked_process_opens_its_own_connections(url: str) -> None:
     with closing(open_backend(url)) as store:
         put(store, 1)
 
@@ -439,7 +439,7 @@ def test_a_forked_process_opens_its_own_connections(url: str) -> None:
         assert mids(store) == [1, 2, 3]
 
 
-def test_a_store_is_looked_after(url: str) -> None:
+def test_info_verify_and_compact(url: str) -> None:
     with closing(opened(url)) as store:
         for number in range(100):
             put(store, number)
@@ -447,9 +447,9 @@ def test_a_store_is_looked_after(url: str) -> None:
         store.remove([KeyRange.of(mid=(3, 5))])
         before = scanned(store)
         assert len(before) == 98 * 3 + 5
-        told = info_of(store)
-        assert (told.records, told.series, told.puts, told.removals) == (len(before), 99, 101, 1)
-        assert told.file_bytes > told.stored > 0
+        stats = info_of(store)
+        assert (stats.records, stats.series, stats.puts, stats.removals) == (len(before), 99, 101, 1)
+        assert stats.file_bytes > stats.stored > 0
         seen: list[tuple[int, int]] = []
         found = verify_store(store, lambda done, total: seen.append((done, total)))
         assert found.is_whole, str(found)
@@ -463,8 +463,8 @@ def test_a_store_is_looked_after(url: str) -> None:
         assert verify_store(store).is_whole
 
 
-def test_merging_and_compaction_that_others_come_in_between(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that were changed while they were merged are as they were changed."""
+def test_changes_during_merging_and_compaction_are_kept(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that change while they are merged keep the changes."""
     with closing(opened(url, fan_in=1000)) as store, closing(opened(url, fan_in=4)) as other:
         for number in range(20):
             put(store, number)
@@ -490,7 +490,7 @@ def test_merging_and_compaction_that_others_come_in_between(url: str, monkeypatc
         assert verify_store(other).is_whole
 
 
-def test_a_removal_lets_others_write_while_it_reads(url: str) -> None:
+def test_removal_does_not_block_writers_while_it_reads(url: str) -> None:
     with closing(opened(url)) as store, closing(opened(url)) as other:
         for number in range(4):
             put(store, number)
@@ -502,14 +502,14 @@ def test_a_removal_lets_others_write_while_it_reads(url: str) -> None:
             return chunk.key("mid") % 2 == 1
 
         box = KeyRange.of(cid=(1, 2))
-        assert store.remove([box], is_wanted) == 9  # 1, 3, and 5, which was put meanwhile
+        assert store.remove([box], is_wanted) == 9  # 1, 3 and 5; 5 was put during the removal
         assert mids(store) == [0, 2, 4]
         assert [removal.count for removal in store.removals()] == [9]
         assert verify_store(store).is_whole
 
 
 @pytest.mark.parametrize("times", [1, 9])
-def test_a_removal_whose_runs_were_changed_meanwhile_is_tried_again(url: str, times: int) -> None:
+def test_removal_is_retried_if_its_runs_change(url: str, times: int) -> None:
     with closing(opened(url)) as store, closing(opened(url)) as other:
         for number in range(12):
             put(store, number)
@@ -520,7 +520,7 @@ def test_a_removal_whose_runs_were_changed_meanwhile_is_tried_again(url: str, ti
             if (number := next(left, None)) is not None:
                 change = threading.Thread(target=other.remove, args=([KeyRange.of(mid=(number, number + 1))],))
                 change.start()
-                change.join(0.5)  # it waits where the lock is held
+                change.join(0.5)  # waits if the lock is held
                 waiting.append(change)
             return chunk.key("mid") % 2 == 1
 
@@ -533,7 +533,7 @@ def test_a_removal_whose_runs_were_changed_meanwhile_is_tried_again(url: str, ti
         assert verify_store(store).is_whole
 
 
-def test_removals_among_many_writers(url: str) -> None:
+def test_removals_beside_many_writers(url: str) -> None:
     with closing(opened(url, fan_in=2)) as store, closing(opened(url, fan_in=2)) as other:
         failed: list[Exception] = []
 
@@ -570,7 +570,7 @@ def test_removals_among_many_writers(url: str) -> None:
         assert verify_store(other).is_whole
 
 
-def test_clients_of_tstorage_are_served_from_it(url: str) -> None:
+def test_server_on_postgres(url: str) -> None:
     with serve_in_thread(url) as (host, port), connect(f"tstorage://{host}:{port}?timeout=20") as session:
         session.add_all([Reading(cid=1, mid=n, cap=1, counter=n) for n in range(3)])
         assert session.flush().count == 3
@@ -600,7 +600,7 @@ def test_commands(url: str, arguments: list[str], expected: str, capsys: pytest.
     assert "geheim" not in said
 
 
-def test_puts_are_listed_and_undone_by_commands(url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_undo_command(url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     secret = url.replace("postgres@", "postgres:geheim@")
     (tmp_path / "kept.py").write_text(
         "from tsmodel import Int32, TSModel\nclass Reading(TSModel, moid=1, retention='1s'):\n    counter: Int32\n"
@@ -626,7 +626,7 @@ def test_puts_are_listed_and_undone_by_commands(url: str, capsys: pytest.Capture
         assert session.query(Reading).count() == 0
 
 
-def test_checkpoints_know_the_schema(url: str, tmp_path: Path) -> None:
+def test_checkpoints_are_bound_to_the_schema(url: str, tmp_path: Path) -> None:
     with database() as other, connect(url) as one, connect(other) as two, connect("memory:") as target:
         one.add(Reading(cid=1, mid=1, cap=1, counter=1))
         one.flush()
@@ -635,6 +635,6 @@ def test_checkpoints_know_the_schema(url: str, tmp_path: Path) -> None:
             two.copy(KeyRange(), to=target, checkpoint=tmp_path / "copy")
 
 
-def test_commands_that_are_for_files(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_for_files_only(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backup", url, "copy.tsdb"]) == 2
     assert "pg_dump" in capsys.readouterr().err

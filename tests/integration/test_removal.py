@@ -1,4 +1,4 @@
-"""Deleting, undoing and pruning by both kinds of session, in memory and in a file; what `follow` and `copy` say of it."""
+"""Delete, undo and prune in both kinds of sessions, in memory and in a file, and how `follow` and `copy` report them."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def test_delete_removes_what_the_query_counts(session: Any) -> None:
         (lambda session: session.query(Anywhere).where(Anywhere.cap >= -(2**63)), "allow_full_scan=True"),
     ],
 )
-def test_what_delete_refuses(session: Any, query: Any, message: str) -> None:
+def test_queries_that_delete_refuses(session: Any, query: Any, message: str) -> None:
     flushed(session, readings(0, 3))
     with pytest.raises(QueryError, match=message):
         query(session).delete()
     assert counters(session) == [0, 1, 2]
 
 
-def test_everything_goes_when_that_is_said(session: Any) -> None:
+def test_allow_full_scan_deletes_all_records_of_a_model(session: Any) -> None:
     flushed(session, [*readings(0, 9), Event(cid=1, mid=1, cap=0, code=1)])
     last = session.query(Reading).last_acq()
     assert session.query(Reading).delete(allow_full_scan=True) == 9
@@ -105,12 +105,12 @@ def test_everything_goes_when_that_is_said(session: Any) -> None:
     assert session.query(Reading).last_acq() == last
 
 
-def test_a_session_that_allows_no_full_scan_deletes_by_none() -> None:
+def test_session_without_full_scans_refuses_a_full_delete() -> None:
     with connect("memory:", allow_full_scan=False) as session, pytest.raises(QueryError, match="does not allow"):
         session.query(Reading).delete(allow_full_scan=True)
 
 
-def test_what_is_pending_is_to_be_stored_first(session: Any) -> None:
+def test_pending_records_must_be_stored_before_a_removal(session: Any) -> None:
     receipt = flushed(session, readings(0, 3))
     with abandoned(session):
         session.add(readings(3, 4)[0])
@@ -125,7 +125,7 @@ def test_what_is_pending_is_to_be_stored_first(session: Any) -> None:
         assert counters(session) == [0, 1, 2]
 
 
-def test_undecodable_records_stay_unless_they_are_asked_for(session: Any) -> None:
+def test_undecodable_records_stay_unless_requested(session: Any) -> None:
     flushed(session, [*readings(0, 5), *(Wide(cid=1, mid=n, cap=n, counter=n, more=0) for n in range(4))])
     query = session.query(Reading).cid(1)
     with pytest.raises(QueryError, match="undecodable"):
@@ -140,8 +140,8 @@ def test_undecodable_records_stay_unless_they_are_asked_for(session: Any) -> Non
     assert session.query(Wide).on_error("skip").count() == 0
 
 
-def test_several_models_at_once_and_equal_keys(session: Any) -> None:
-    """Records of both models under one full key: only those that meet the condition go, whatever their order."""
+def test_delete_with_several_models_and_equal_keys(session: Any) -> None:
+    """Both models have records under one full key. Only those that meet the condition are deleted, whatever their order."""
     key = {"cid": 1, "mid": 1, "cap": 5, "acq": 9}
     rows = [Reading(**key, counter=1), Wide(**key, counter=2, more=2), Reading(**key, counter=3), Reading(**key, counter=1)]
     flushed(session, rows, keep_acq=True)
@@ -155,7 +155,7 @@ def test_several_models_at_once_and_equal_keys(session: Any) -> None:
     assert session.query(Wide).one().counter == 2
 
 
-def test_older_versions_are_deleted_by_what_they_become(session: Any) -> None:
+def test_older_versions_are_deleted_by_their_upgraded_values(session: Any) -> None:
     class Old(TSModel, moid=9):
         value: Int32
 
@@ -179,7 +179,7 @@ def test_older_versions_are_deleted_by_what_they_become(session: Any) -> None:
     assert session.query(New).cid(1).delete() == 11
 
 
-def test_undo_takes_back_one_receipt_and_nothing_else(session: Any) -> None:
+def test_undo_removes_exactly_one_receipt(session: Any) -> None:
     first = flushed(session, readings(0, 10))
     wrong = flushed(session, readings(5, 15))
     later = flushed(session, readings(10, 12))
@@ -199,8 +199,8 @@ def test_undo_takes_back_one_receipt_and_nothing_else(session: Any) -> None:
     ]
 
 
-def test_undo_of_records_with_their_own_acq(session: Any) -> None:
-    """Others have the very same keys and acqs: by a PUT, by another PUTA, and within the interval of acqs."""
+def test_undo_of_puta_records(session: Any) -> None:
+    """Other records have the same keys and acqs: from a PUT, from another PUTA, and within the interval of acqs."""
     flushed(session, readings(0, 10))
     same = session.query(Reading).all()
     one = flushed(session, same, keep_acq=True)
@@ -212,7 +212,7 @@ def test_undo_of_records_with_their_own_acq(session: Any) -> None:
     assert counters(session) == list(range(10))
 
 
-def test_undo_of_what_was_partly_deleted(session: Any) -> None:
+def test_undo_of_partly_deleted_puts(session: Any) -> None:
     receipt = flushed(session, readings(0, 10))
     session.query(Reading).cid(1).where(Reading.counter < 4).delete()
     assert session.undo(receipt) == 6
@@ -222,7 +222,7 @@ def test_undo_of_what_was_partly_deleted(session: Any) -> None:
     assert session.puts()[-1].undone is not None
 
 
-def test_a_receipt_of_many_puts(tmp_path: Path) -> None:
+def test_receipt_of_many_puts(tmp_path: Path) -> None:
     with connect(tmp_path / "readings.tsdb", batch_size=10) as session:
         session.add_all(readings(0, 25))
         session.add_all(readings(0, 5, acq=3), keep_acq=True)
@@ -240,7 +240,7 @@ def test_a_receipt_of_many_puts(tmp_path: Path) -> None:
         assert session.undo(kept) == 3
 
 
-def test_puts_say_what_they_stored(session: Any) -> None:
+def test_list_of_puts(session: Any) -> None:
     flushed(session, [*readings(0, 3), *readings(3, 5, cid=4)])
     receipt = flushed(session, readings(0, 2, acq=77), keep_acq=True)
     first, second = session.puts()
@@ -254,7 +254,7 @@ def test_puts_say_what_they_stored(session: Any) -> None:
     assert session.puts()[-1].note == "one"
 
 
-def test_unless_stored_names_the_put_of_what_was_new(session: Any) -> None:
+def test_unless_stored_receipt_names_the_put_of_new_records(session: Any) -> None:
     flushed(session, readings(0, 5))
     receipt = flushed(session, readings(0, 8), unless_stored=True)
     nothing = flushed(session, readings(0, 8), unless_stored=True)
@@ -265,7 +265,7 @@ def test_unless_stored_names_the_put_of_what_was_new(session: Any) -> None:
         session.undo(nothing)
 
 
-def test_what_is_no_put(session: Any) -> None:
+def test_invalid_undo_arguments(session: Any) -> None:
     for what, message in (([], "none"), (["x"], "not 'x'"), (Receipt(), "nothing was stored")):
         with pytest.raises(SessionError, match=message):
             session.undo(what)
@@ -279,7 +279,7 @@ def test_what_is_no_put(session: Any) -> None:
     assert counters(session) == [0, 1, 2]
 
 
-def test_a_put_is_undone_after_merging_compacting_and_reopening(tmp_path: Path) -> None:
+def test_undo_after_merging_compacting_and_reopening(tmp_path: Path) -> None:
     path = tmp_path / "readings.tsdb"
     with connect(path) as session:
         for n in range(40):
@@ -296,7 +296,7 @@ def test_a_put_is_undone_after_merging_compacting_and_reopening(tmp_path: Path) 
         assert session.undo(receipt) == 3
 
 
-def test_prune_removes_what_is_older_than_the_retention(session: Any) -> None:
+def test_prune_removes_records_older_than_the_retention(session: Any) -> None:
     now = now_ns()
     flushed(session, readings(0, 1000, cap=now - 500 * DAY) + readings(0, 10, cap=now - 399 * DAY))
     flushed(session, [Event(cid=1, mid=1, cap=0, code=1), Wide(cid=1, mid=1, cap=0, counter=1, more=1)])
@@ -310,7 +310,7 @@ def test_prune_removes_what_is_older_than_the_retention(session: Any) -> None:
     assert (removal.kind, removal.count, removal.note) == ("prune", 1000, "yearly")
 
 
-def test_models_that_are_not_pruned(session: Any) -> None:
+def test_models_that_cannot_be_pruned(session: Any) -> None:
     class Versioned(TSModel, versioned=True, retention="1d"):
         counter: Int32
 
@@ -326,14 +326,14 @@ def test_models_that_are_not_pruned(session: Any) -> None:
 
 
 @pytest.mark.parametrize("retention", ["4 parsecs", "0d", "-1d", 1.5, "300000d"])
-def test_retentions_that_cannot_be(retention: Any) -> None:
+def test_invalid_retentions(retention: Any) -> None:
     with pytest.raises(SchemaError, match="retention"):
 
         class Bad(TSModel, moid=1, retention=retention):
             counter: Int32
 
 
-def test_a_retention_is_handed_down() -> None:
+def test_retention_is_inherited() -> None:
     class Base(TSModel, abstract=True, retention="2d"):
         counter: Int32
 
@@ -351,7 +351,7 @@ def test_a_retention_is_handed_down() -> None:
 
 
 @pytest.mark.parametrize("kind", OPENERS)
-def test_a_server_removes_nothing_and_says_what_to_do(kind: str, tmp_path: Path) -> None:
+def test_server_refuses_removals_and_says_what_to_do(kind: str, tmp_path: Path) -> None:
     with opened_at("tcp", kind, tmp_path) as session:
         receipt = flushed(session, readings(0, 3))
         assert receipt.puts == ()
@@ -371,7 +371,7 @@ def test_a_server_removes_nothing_and_says_what_to_do(kind: str, tmp_path: Path)
                 session.undo(wrong)  # type: ignore[arg-type, list-item]
         with pytest.raises(SessionError, match="names no puts"):
             session.undo(receipt)
-        # The recipe.
+        # The remedy that the message names.
         with OPENERS[kind](tmp_path / "clean.tsdb") as clean:
             later = flushed(session, readings(3, 5))
             query = session.query(Reading).where((Reading.acq < receipt.acq_min) | (Reading.acq > receipt.acq_max))
@@ -380,7 +380,7 @@ def test_a_server_removes_nothing_and_says_what_to_do(kind: str, tmp_path: Path)
             assert counters(clean) == [3, 4]
 
 
-def test_a_read_only_file(tmp_path: Path) -> None:
+def test_read_only_file_refuses_removals(tmp_path: Path) -> None:
     path = tmp_path / "readings.tsdb"
     with connect(path) as session:
         receipt = flushed(session, readings(0, 3))
@@ -393,13 +393,13 @@ def test_a_read_only_file(tmp_path: Path) -> None:
 
 
 class TestFollow:
-    """What a reader says of removals of what it has given."""
+    """`follow` reports removals of records it has returned."""
 
-    def test_it_tells_once_also_across_restarts(self, tmp_path: Path) -> None:
+    def test_removal_is_reported_once_across_restarts(self, tmp_path: Path) -> None:
         checkpoint = tmp_path / "checkpoint"
         with connect(tmp_path / "readings.tsdb") as session:
             flushed(session, readings(0, 10))
-            session.query(Reading).cid(1).where(Reading.counter == 0).delete()  # before anybody read it
+            session.query(Reading).cid(1).where(Reading.counter == 0).delete()  # before anyone has read it
 
             def taken() -> list[int]:
                 with session.query(Reading).cid(1).follow(checkpoint=checkpoint, wait=False) as rows:
@@ -414,7 +414,7 @@ class TestFollow:
             assert [each.number for each in caught[0].message.removals] == [2]  # type: ignore[union-attr]
             assert taken() == []
 
-    def test_an_error_filter_stops_it_and_nothing_counts_as_told(self, tmp_path: Path) -> None:
+    def test_warning_raised_as_an_error_is_repeated(self, tmp_path: Path) -> None:
         checkpoint = tmp_path / "checkpoint"
         with connect("memory:") as session:
             receipt = flushed(session, readings(0, 3))
@@ -431,7 +431,7 @@ class TestFollow:
             with pytest.warns(RemovedWarning), query.follow(checkpoint=checkpoint, wait=False) as rows:
                 assert [row.counter for row in rows] == [5]
 
-    def test_other_key_ranges_and_what_was_not_read_yet_do_not_concern_it(self, tmp_path: Path) -> None:
+    def test_removals_of_other_or_unread_records_are_not_reported(self, tmp_path: Path) -> None:
         checkpoint = tmp_path / "checkpoint"
         with connect("memory:") as session:
             flushed(session, readings(0, 3) + readings(0, 3, cid=2))
@@ -445,7 +445,7 @@ class TestFollow:
             with query.follow(checkpoint=checkpoint, wait=False) as rows:
                 assert [row.counter for row in rows] == [9]
 
-    def test_while_it_waits(self) -> None:
+    def test_removal_while_waiting(self) -> None:
         async def follow() -> None:
             async with connect_async("memory:") as session:
                 await session.add_all(readings(0, 2))
@@ -465,7 +465,7 @@ class TestFollow:
 
 
 class TestCopy:
-    def test_it_tells_of_what_is_copied_already(self, tmp_path: Path) -> None:
+    def test_removal_of_copied_records_is_reported(self, tmp_path: Path) -> None:
         checkpoint = tmp_path / "checkpoint"
         with connect("memory:") as source, connect("memory:") as target:
             flushed(source, readings(0, 5))
@@ -477,7 +477,7 @@ class TestCopy:
             source.copy(KeyRange(), target, checkpoint=checkpoint)
             assert counters(target) == list(range(7))
 
-    def test_a_new_copy_has_nothing_to_tell(self, tmp_path: Path) -> None:
+    def test_new_copy_reports_no_earlier_removals(self, tmp_path: Path) -> None:
         with connect("memory:") as source, connect("memory:") as target:
             flushed(source, readings(0, 5))
             source.query(Reading).cid(1).where(Reading.counter < 2).delete()
@@ -485,7 +485,7 @@ class TestCopy:
             source.copy(KeyRange(), target, checkpoint=tmp_path / "checkpoint")
             assert counters(target) == [2, 3, 4]
 
-    def test_what_is_removed_in_the_middle(self) -> None:
+    def test_removal_during_the_copy_is_reported(self) -> None:
         with connect("memory:") as source, connect("memory:") as target:
             flushed(source, readings(0, 5))
 
@@ -496,7 +496,7 @@ class TestCopy:
                 source.copy(KeyRange(), target, progress=remove)
 
 
-def test_hooks_do_not_hide_what_can_be_removed(tmp_path: Path) -> None:
+def test_removals_work_with_hooks(tmp_path: Path) -> None:
     with connect("memory:", on_request=lambda request: None) as session:
         assert isinstance(session, Session)
         receipt = flushed(session, readings(0, 3))

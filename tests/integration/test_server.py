@@ -1,4 +1,4 @@
-"""The server as its peers see it: byte for byte, with bad peers, slow peers, many peers, and when it is told to stop."""
+"""The server from its peers' point of view: exact bytes, bad, slow and many peers, and shutdown."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def address(store: EmbeddedStore) -> Iterator[Address]:
 
 
 def said(address: Address, request: bytes, *, end: bool = True) -> bytes:
-    """What the server answers until it closes; `end`: the peer says that it will send no more."""
+    """Returns what the server sends until it closes. With `end`, the peer shuts down its sending side."""
     with socket.create_connection(address, 10) as connection:
         connection.sendall(request)
         if end:
@@ -77,7 +77,7 @@ def serves(address: Address) -> bool:
         return channel.get(Key.min(), Key.max()).is_ok()
 
 
-def test_a_dialogue_byte_for_byte(address: Address) -> None:
+def test_dialogue_bytes(address: Address) -> None:
     before = now_ns()
     request = put_of((1, [put_record(b"abc", 2, 3, 4)]))
     status, size, acq_min, acq_max = struct.unpack("<iQqq", said(address, request))
@@ -104,7 +104,7 @@ def test_many_requests_on_one_connection(address: Address) -> None:
     assert answer.startswith(struct.pack("<iQqq", 0, 16, 8, 9) + OK)
 
 
-def test_records_with_a_greatest_value_are_skipped(address: Address, store: EmbeddedStore) -> None:
+def test_records_with_a_reserved_greatest_value_are_skipped(address: Address, store: EmbeddedStore) -> None:
     greatest = {name: limits.bound for name, limits in LIMITS.items()}
     records = [put_record(b"", 1, 1, 1), put_record(b"", greatest["mid"], 1, 1), put_record(b"", 1, greatest["moid"], 1)]
     records.append(put_record(b"", 1, 1, greatest["cap"]))
@@ -141,9 +141,7 @@ def test_bad_ranges_are_refused(address: Address, key_min: Key, key_max: Key) ->
     ],
     ids=["negative end", "empty", "reversed", "acq reversed", "no end of acq"],
 )
-def test_an_empty_range_has_a_last_acq_and_no_records(
-    address: Address, key_min: Key, key_max: Key, acq: int | None
-) -> None:
+def test_empty_range_has_a_last_acq_and_no_records(address: Address, key_min: Key, key_max: Key, acq: int | None) -> None:
     keys = key_min.to_bytes() + key_max.to_bytes()
     before = now_ns()
     status, size, answer = struct.unpack("<iQq", said(address, struct.pack("<iQ", 7, 64) + keys))
@@ -153,7 +151,7 @@ def test_an_empty_range_has_a_last_acq_and_no_records(
     assert said(address, struct.pack("<iQ", 1, 64) + keys, end=False) == refused
 
 
-def test_a_range_that_begins_just_now_is_served(address: Address) -> None:
+def test_range_that_starts_now_is_served(address: Address) -> None:
     with Channel(*address, UnitPayloadType(), timeout=10) as channel:
         for _ in range(20):
             key_min = Key(0, 0, 0, 0, now_ns())
@@ -161,7 +159,7 @@ def test_a_range_that_begins_just_now_is_served(address: Address) -> None:
             assert channel.get_acq(key_min, Key.max()).acq >= key_min.acq
 
 
-def test_time_passes_while_nothing_is_put(address: Address) -> None:
+def test_last_acq_follows_the_clock_without_puts(address: Address) -> None:
     with Channel(*address, UnitPayloadType(), timeout=10) as channel:
         first = channel.get_acq(Key.min(), Key.max()).acq
         time.sleep(0.15)
@@ -186,7 +184,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("request_bytes", BAD)
-def test_what_the_protocol_does_not_allow(address: Address, store: EmbeddedStore, request_bytes: bytes) -> None:
+def test_invalid_requests_are_refused(address: Address, store: EmbeddedStore, request_bytes: bytes) -> None:
     (status, size) = struct.unpack("<iQ", said(address, request_bytes))
     assert status < 0
     assert size == 0
@@ -195,7 +193,7 @@ def test_what_the_protocol_does_not_allow(address: Address, store: EmbeddedStore
 
 
 @pytest.mark.parametrize("step", [1, 1000])
-def test_requests_ahead_of_garbage_are_answered(address: Address, store: EmbeddedStore, step: int) -> None:
+def test_requests_before_garbage_are_answered(address: Address, store: EmbeddedStore, step: int) -> None:
     puta = put_of((5, [put_record(b"x", 2, 1, 1, 8)]), command=6)
     requests = puta + struct.pack("<iQ", 1, 64) + EVERYTHING + b"what is this"
     with socket.create_connection(address, 10) as connection:
@@ -211,7 +209,7 @@ def test_requests_ahead_of_garbage_are_answered(address: Address, store: Embedde
     assert sum(len(chunk) for chunk in store.scan(KeyRange())) == 1
 
 
-def test_requests_cut_off_anywhere_do_nothing(address: Address, store: EmbeddedStore) -> None:
+def test_puts_cut_off_anywhere_store_nothing(address: Address, store: EmbeddedStore) -> None:
     records = [put_record(bytes(n), 1, 2, n) for n in range(4)]
     request = put_of((1, records), (2, records))
     for end in range(len(request)):
@@ -229,7 +227,7 @@ def test_random_bytes(address: Address) -> None:
     assert serves(address)
 
 
-def test_a_connection_that_dies_in_the_middle_of_a_put_stores_nothing(address: Address, store: EmbeddedStore) -> None:
+def test_connection_reset_during_a_put_stores_nothing(address: Address, store: EmbeddedStore) -> None:
     records = [put_record(bytes(100), 1, 1, cap) for cap in range(10_000)]
     with socket.create_connection(address, 10) as connection:
         connection.sendall(put_of((1, records))[:-4])
@@ -239,7 +237,7 @@ def test_a_connection_that_dies_in_the_middle_of_a_put_stores_nothing(address: A
     assert serves(address)
 
 
-def test_a_peer_that_does_not_read_stops_nobody(address: Address, store: EmbeddedStore) -> None:
+def test_peer_that_does_not_read_blocks_no_other(address: Address, store: EmbeddedStore) -> None:
     store.append(batches([(1, n, 0, 0, bytes(2**20)) for n in range(64)]))
     with socket.create_connection(address, 10) as stubborn:
         stubborn.sendall(struct.pack("<iQ", 1, 64) + EVERYTHING)
@@ -250,7 +248,7 @@ def test_a_peer_that_does_not_read_stops_nobody(address: Address, store: Embedde
 
 
 class Reusing:
-    """A backend whose chunks lie in a buffer that is used again."""
+    """A backend whose chunks share one buffer."""
 
     def __init__(self, store: EmbeddedStore) -> None:
         self._store = store
@@ -270,7 +268,7 @@ class Reusing:
         return getattr(self._store, name)
 
 
-def test_chunks_that_do_not_last_are_sent_one_by_one(store: EmbeddedStore) -> None:
+def test_chunks_in_a_shared_buffer_are_sent_one_by_one(store: EmbeddedStore) -> None:
     for cid in range(20):
         store.append(batches([(cid, cid, 0, 0, b"%d" % cid)]))
     with serve_in_thread(Reusing(store)) as address, Channel(*address, BytesPayloadType(), timeout=10) as channel:
@@ -278,7 +276,7 @@ def test_chunks_that_do_not_last_are_sent_one_by_one(store: EmbeddedStore) -> No
     assert sorted((record.key.cid, record.value) for record in got.data) == [(cid, b"%d" % cid) for cid in range(20)]
 
 
-def test_a_put_that_is_too_large(store: EmbeddedStore) -> None:
+def test_put_larger_than_max_put_is_refused(store: EmbeddedStore) -> None:
     listener = Listener(store, max_put=1000)
     thread = threading.Thread(target=listener.serve)
     thread.start()
@@ -292,7 +290,7 @@ def test_a_put_that_is_too_large(store: EmbeddedStore) -> None:
     assert len(scanned(store)) == 5
 
 
-def test_one_connection_too_many(store: EmbeddedStore) -> None:
+def test_connection_above_the_limit_is_refused(store: EmbeddedStore) -> None:
     with serve_in_thread(store, max_connections=2) as address:
         with (
             Channel(*address, UnitPayloadType(), timeout=10) as first,
@@ -311,7 +309,7 @@ def test_one_connection_too_many(store: EmbeddedStore) -> None:
         assert serves(address)
 
 
-def test_an_idle_connection_is_closed() -> None:
+def test_idle_connection_is_closed() -> None:
     with serve_in_thread(idle_timeout=0.1) as address:
         assert said(address, b"", end=False) == b""
         assert said(address, struct.pack("<iQ", 5, 0), end=False) == b""
@@ -333,7 +331,7 @@ def test_many_connections_at_once(address: Address, store: EmbeddedStore) -> Non
     assert counts == [1000] * 60
 
 
-def test_it_goes_on_with_a_file(tmp_path: Path) -> None:
+def test_restarted_server_continues_with_its_file(tmp_path: Path) -> None:
     path = tmp_path / "served.tsdb"
     for count in (1, 2):
         with serve_in_thread(str(path)) as address, Channel(*address, UnitPayloadType(), timeout=10) as channel:
@@ -341,15 +339,15 @@ def test_it_goes_on_with_a_file(tmp_path: Path) -> None:
             assert len(channel.get(Key.min(), Key.max()).data) == count
 
 
-def test_an_address_that_is_taken(address: Address, store: EmbeddedStore) -> None:
+def test_address_in_use(address: Address, store: EmbeddedStore) -> None:
     with pytest.raises(TransportError, match=f"port {address[1]} is in use on 127.0.0.1; choose another"):
         Listener(store, *address)
     with pytest.raises(TransportError, match="cannot listen"):
         Listener(store, port=99999)
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
-def test_ip_version_6() -> None:
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+def test_ipv6() -> None:
     try:
         server = serve_in_thread(host="::1")
         with server as (host, port), connect(f"tstorage://[{host}]:{port}?timeout=10") as session:
@@ -380,9 +378,9 @@ def listening(process: subprocess.Popen[str]) -> Address:
     return host, int(port)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are what is tested")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", None)])
-def test_the_command_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+def test_command_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     process = command("--data", "served.tsdb", "--port", "0", cwd=tmp_path)
     with connect("tstorage://{}:{}?timeout=10".format(*listening(process))) as session:
         session.add(Mark(cid=1, mid=1, moid=1, cap=1, number=5))
@@ -397,7 +395,7 @@ def test_the_command_stops_cleanly(tmp_path: Path, number: signal.Signals) -> No
         assert Mark.query.one().number == 5
 
 
-def test_the_command_refuses_sizes_that_cannot_be(tmp_path: Path) -> None:
+def test_command_refuses_invalid_sizes(tmp_path: Path) -> None:
     for arguments in (("--cache-bytes", "-1"), ("--max-connections", "0"), ("--cache-bytes", "much")):
         process = command("--memory", *arguments, cwd=tmp_path)
         _, error = process.communicate(timeout=20)
@@ -405,7 +403,7 @@ def test_the_command_refuses_sizes_that_cannot_be(tmp_path: Path) -> None:
         assert f"argument {arguments[0]}" in error
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
+def test_command_errors(tmp_path: Path) -> None:
     for arguments, wording in (
         (("--port", "99999", "--memory"), "argument --port: '99999' is not a port from 0 to 65535"),
         (("--data", "none/served.tsdb"), "create it first"),
@@ -419,8 +417,8 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
         assert "Traceback" not in error
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_lying_sizes_take_no_memory(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory use from /proc")
+def test_false_sizes_allocate_no_memory(tmp_path: Path) -> None:
     process = command("--memory", "--port", "0", cwd=tmp_path)
     address = listening(process)
     said(address, struct.pack("<iQ", 1, 64) + EVERYTHING)
@@ -441,7 +439,7 @@ def test_lying_sizes_take_no_memory(tmp_path: Path) -> None:
     process.communicate(timeout=20)
 
 
-def test_the_official_usage(tmp_path: Path) -> None:
+def test_official_usage_example(tmp_path: Path) -> None:
     process = command("--memory", "--port", "0", cwd=tmp_path)
     host, port = listening(process)
     done = subprocess.run(
@@ -453,7 +451,7 @@ def test_the_official_usage(tmp_path: Path) -> None:
     assert done.stdout.endswith("ok\n")
 
 
-def test_the_example_application(tmp_path: Path, address: Address) -> None:
+def test_example_application(tmp_path: Path, address: Address) -> None:
     (tmp_path / "records.csv").write_text("1,2,3,4,00ff\n1,2,3,5,\n")
     arguments = [*map(str, address), "1", "2", "3", "0", str(LIMITS["acq"].least), *["9"] * 4, str(LIMITS["acq"].bound)]
     application = [sys.executable, "-m", "tsmodel.client", *arguments]
@@ -474,7 +472,7 @@ def test_the_example_application(tmp_path: Path, address: Address) -> None:
 
 
 class Flaky:
-    """A listening socket that cannot accept a few times."""
+    """A listening socket whose first accepts fail."""
 
     def __init__(self, listening: socket.socket, failures: list[OSError]) -> None:
         self._listening, self._failures = listening, failures
@@ -488,7 +486,7 @@ class Flaky:
         return getattr(self._listening, name)
 
 
-def test_a_failure_to_accept_does_not_end_the_server(store: EmbeddedStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_accept_does_not_stop_the_server(store: EmbeddedStore, caplog: pytest.LogCaptureFixture) -> None:
     listener = Listener(store)
     failures = [OSError(errno.EMFILE, "Too many open files"), OSError(errno.ECONNABORTED, "aborted")] * 2
     listener._socket = Flaky(listener._socket, failures)  # type: ignore[assignment]
@@ -500,11 +498,11 @@ def test_a_failure_to_accept_does_not_end_the_server(store: EmbeddedStore, caplo
     thread.join(20)
     assert not thread.is_alive()
     said = [record.message for record in caplog.records if "accept" in record.message]
-    assert len(said) == 2  # when it begins, and when it is over
+    assert len(said) == 2  # when it starts and when it ends
     assert "cannot accept connections" in said[0]
 
 
-def test_a_thread_that_cannot_start_costs_one_connection(
+def test_thread_that_cannot_start_costs_one_connection(
     address: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     start = threading.Thread.start
@@ -524,7 +522,7 @@ def test_a_thread_that_cannot_start_costs_one_connection(
 
 
 @pytest.mark.parametrize("where", ["memory", "file", "another process"])
-def test_a_reader_does_not_wait_for_a_writer(where: str, tmp_path: Path) -> None:
+def test_reader_does_not_wait_for_a_writer(where: str, tmp_path: Path) -> None:
     store = open_store(None if where == "memory" else tmp_path / "store.tsdb")
     store.append(batches([(1, 1, 1, 1, b"x")]))
     committed = store.last_acq(KeyRange())
@@ -534,7 +532,7 @@ def test_a_reader_does_not_wait_for_a_writer(where: str, tmp_path: Path) -> None
             other.execute("BEGIN IMMEDIATE")
         else:
             stack.enter_context(store._engine.writing())
-        time.sleep(0.2)  # so that the clock is ahead of the mark
+        time.sleep(0.2)  # so that the clock passes the last acq
         with Channel(*address, BytesPayloadType(), timeout=10) as channel:
             empty = channel.get(Key.min(), Key(1, *Key.max().astuple()[1:]))
             assert (empty.is_ok(), empty.acq) == (True, committed)
@@ -545,7 +543,7 @@ def test_a_reader_does_not_wait_for_a_writer(where: str, tmp_path: Path) -> None
     store.close()
 
 
-def test_getacq_during_the_first_put_of_an_empty_database(tmp_path: Path) -> None:
+def test_getacq_during_the_first_put(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store.tsdb")
     with serve_in_thread(store) as address, Channel(*address, BytesPayloadType(), timeout=10) as channel:
         with store._engine.writing():
@@ -562,18 +560,18 @@ def test_getacq_during_the_first_put_of_an_empty_database(tmp_path: Path) -> Non
     store.close()
 
 
-def test_a_refused_peer_that_goes_on_sending_loses_its_place(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_peer_that_keeps_sending_is_disconnected(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsmodel.server.listener._LINGER", 0.1)
     with serve_in_thread(store, max_connections=1) as address, socket.create_connection(address, 20) as peer:
         peer.sendall(struct.pack("<iQ", 99, 0))
-        for _ in range(400):  # a byte now and then, for longer than the test may take
+        for _ in range(400):  # one byte at a time, for longer than the test may take
             try:
                 peer.sendall(b"x")
             except OSError:
                 break
             time.sleep(0.05)
         else:
-            pytest.fail("the server goes on listening to a peer that it has refused")
+            pytest.fail("the server keeps reading from a peer that it has refused")
         assert serves(address)
 
 
@@ -586,7 +584,7 @@ def test_a_refused_peer_that_goes_on_sending_loses_its_place(store: EmbeddedStor
     + [({name: 0}, f"{name} must be at least 1") for name in ("max_connections", "max_put", "max_memory")]
     + [({name: 0}, f"{name} must be a number of seconds above 0") for name in ("stall_timeout", "request_timeout")],
 )
-def test_limits_that_cannot_be(store: EmbeddedStore, options: dict[str, Any], wording: str) -> None:
+def test_invalid_limits(store: EmbeddedStore, options: dict[str, Any], wording: str) -> None:
     with pytest.raises(SessionError, match=wording):
         Listener(store, **options)
 
@@ -604,21 +602,21 @@ def test_limits_that_cannot_be(store: EmbeddedStore, options: dict[str, Any], wo
         (["--stall-timeout", "0"], "'0' is not a number of seconds above 0"),
     ],
 )
-def test_arguments_that_cannot_be(arguments: list[str], wording: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments(arguments: list[str], wording: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--memory", *arguments]) == 2
     error = capsys.readouterr().err
     assert wording in error
     assert error.count("\n") == 1
 
 
-def test_pieces_of_a_put_count_with_what_they_take(store: EmbeddedStore) -> None:
+def test_memory_limit_counts_the_overhead_of_small_batches(store: EmbeddedStore) -> None:
     memory = Memory(100_000)
     conversation = Conversation(store, max_put=100_000, peer="peer", memory=memory)
     steps = conversation.work()
     step = next(steps)
     record = put_record(b"", 1, 1, 1)
     data = struct.pack("<iQ", 5, 0) + b"".join(put_of((cid, [record]))[12:-4] for cid in range(1000))
-    for part in range(0, len(data), 1000):  # 32 kB of records, a piece for each of them
+    for part in range(0, len(data), 1000):  # 32 kB of records, each in its own piece
         assert isinstance(step, Receive)
         piece = data[part : part + 1000]
         step.buffer[: len(piece)] = piece
@@ -633,7 +631,7 @@ def test_pieces_of_a_put_count_with_what_they_take(store: EmbeddedStore) -> None
 
 @contextmanager
 def listener(store: Any, **options: Any) -> Iterator[Listener]:
-    """A server in a thread, with limits of its own."""
+    """Runs a server with its own limits in a thread."""
     made = Listener(store, **options)
     thread = threading.Thread(target=made.serve)
     thread.start()
@@ -650,10 +648,10 @@ def until(is_so: Callable[[], bool]) -> None:
         if is_so():
             return
         time.sleep(0.02)
-    pytest.fail("it never came to that")
+    pytest.fail("the condition never became true")
 
 
-def test_all_connections_share_one_limit_of_memory(store: EmbeddedStore) -> None:
+def test_connections_share_one_memory_limit(store: EmbeddedStore) -> None:
     records = [put_record(bytes(100), 1, 1, cap) for cap in range(1000)]
     with listener(store, max_memory=200_000) as server, socket.create_connection(server.address, 10) as first:
         first.sendall(put_of((1, records))[:-4])
@@ -668,7 +666,7 @@ def test_all_connections_share_one_limit_of_memory(store: EmbeddedStore) -> None
     assert len(scanned(store)) == 2000
 
 
-def test_a_large_put_takes_the_memory_of_what_is_compressed(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_put_takes_only_its_compressed_size(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_slice_bytes", 100_000)
     regular = [put_record(bytes(100), n % 7, 1, n) for n in range(5000)]
     rng = random.Random(1)
@@ -682,14 +680,14 @@ def test_a_large_put_takes_the_memory_of_what_is_compressed(store: EmbeddedStore
             server.address, put_of(*((n % 3, noise[at : at + 50]) for n, at in enumerate(range(0, 5000, 50))))
         ) == struct.pack("<iQ", -5, 0)
         until(lambda: server.memory.used == 0)
-        with socket.create_connection(server.address, 10) as peer:  # which goes away in the middle
+        with socket.create_connection(server.address, 10) as peer:  # disconnects in the middle of a put
             peer.sendall(put_of((1, regular))[:-4])
             until(lambda: server.memory.used > 0)
         until(lambda: server.memory.used == 0)
     assert len(scanned(store)) == 5000
 
 
-def test_room_for_a_large_record_counts_and_is_given_back(store: EmbeddedStore) -> None:
+def test_memory_for_a_large_record_is_counted_and_released(store: EmbeddedStore) -> None:
     with listener(store, max_memory=2**20) as server, socket.create_connection(server.address, 10) as peer:
         peer.sendall(put_of((1, [put_record(bytes(300_000), 1, 1, 1)])))
         assert peer.recv(64)[:4] == bytes(4)
@@ -699,7 +697,7 @@ def test_room_for_a_large_record_counts_and_is_given_back(store: EmbeddedStore) 
     assert len(scanned(store)) == 1
 
 
-def test_who_stalls_within_a_request_is_closed_and_who_rests_is_not(store: EmbeddedStore) -> None:
+def test_stalled_request_is_closed_and_idle_connection_is_not(store: EmbeddedStore) -> None:
     with listener(store, stall_timeout=0.3) as server, socket.create_connection(server.address, 10) as resting:
         assert said(server.address, struct.pack("<iQ", 5, 0), end=False) == b""
         assert server.counts.values["connections_timed_out"] == 1
@@ -711,26 +709,26 @@ def test_who_stalls_within_a_request_is_closed_and_who_rests_is_not(store: Embed
         assert server.connections == 1
 
 
-def test_a_request_that_never_ends_is_closed(store: EmbeddedStore) -> None:
+def test_endless_request_is_closed(store: EmbeddedStore) -> None:
     request = put_of((1, [put_record(b"", 1, 1, cap) for cap in range(200)]))
     with listener(store, request_timeout=0.5) as server, socket.create_connection(server.address, 10) as peer:
-        for _ in range(4):  # each has its own time
+        for _ in range(4):  # each request has its own time limit
             peer.sendall(request)
             assert peer.recv(64)[:4] == bytes(4)
             time.sleep(0.2)
-        for byte in request[:1000]:  # each byte is in time, and the request is not
+        for byte in request[:1000]:  # each byte arrives in time, but the request does not
             try:
                 peer.sendall(bytes([byte]))
             except OSError:
                 break
             time.sleep(0.02)
         else:
-            pytest.fail("a request may take any time")
+            pytest.fail("a request may take forever")
         assert server.counts.values["connections_timed_out"] == 1
     assert len(scanned(store)) == 800
 
 
-def test_a_reader_that_does_not_read_lets_go_of_its_snapshot(tmp_path: Path) -> None:
+def test_stalled_reader_releases_its_snapshot(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store.tsdb")
     store.append(batches([(1, n, 0, 0, random.Random(n).randbytes(2**20)) for n in range(32)]))
     with listener(store, stall_timeout=0.3) as server, socket.create_connection(server.address, 10) as stubborn:
@@ -741,8 +739,8 @@ def test_a_reader_that_does_not_read_lets_go_of_its_snapshot(tmp_path: Path) -> 
     store.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a reset is not noticed there")
-def test_a_put_that_its_client_has_given_up_is_not_stored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not report the reset")
+def test_put_abandoned_by_its_client_is_not_stored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     store = open_store(tmp_path / "store.tsdb")
     with listener(store) as server:
@@ -763,7 +761,7 @@ def test_a_put_that_its_client_has_given_up_is_not_stored(tmp_path: Path, caplog
     store.close()
 
 
-def test_a_put_whose_commit_failed_is_not_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_put_whose_commit_failed_is_not_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path / "store.tsdb")
     engine: Any = store.engine
     with listener(store) as server:
@@ -775,11 +773,11 @@ def test_a_put_whose_commit_failed_is_not_answered(tmp_path: Path, monkeypatch: 
             assert (len(caught.value.unknown), len(caught.value.not_stored)) == (1, 0)
             session.discard()
         answer = said(server.address, put_of((1, [put_record(b"", 1, 1, 1)])))
-        assert answer == struct.pack("<iQ", -6, 0)  # the store does nothing more, so surely it is not stored
+        assert answer == struct.pack("<iQ", -6, 0)  # the store has stopped, so the put is surely not stored
     store.close()
 
 
-def test_a_server_that_is_read_only(store: EmbeddedStore) -> None:
+def test_read_only_server(store: EmbeddedStore) -> None:
     store.append(batches([(1, 1, 1, 1, b"x")]))
     with listener(store, read_only=True) as server:
         assert said(server.address, put_of((1, [put_record(b"", 1, 1, 1)]))) == struct.pack("<iQ", -7, 0)
@@ -787,7 +785,7 @@ def test_a_server_that_is_read_only(store: EmbeddedStore) -> None:
     assert len(scanned(store)) == 1
 
 
-def test_a_server_in_front_of_another_one(store: EmbeddedStore) -> None:
+def test_server_in_front_of_another_server(store: EmbeddedStore) -> None:
     with serve_in_thread(store) as (host, port), serve_in_thread(f"tstorage://{host}:{port}?timeout=10") as proxy:
         url = "tstorage://{}:{}?timeout=10".format(*proxy)
         with connect(url) as session:
@@ -800,7 +798,7 @@ def test_a_server_in_front_of_another_one(store: EmbeddedStore) -> None:
     assert len(scanned(store)) == 1000
 
 
-def test_a_server_whose_cluster_is_away_answers_no_put(store: EmbeddedStore) -> None:
+def test_server_without_its_cluster_answers_no_put(store: EmbeddedStore) -> None:
     with ExitStack() as stack:
         cluster = stack.enter_context(serve_in_thread(store))
         proxy = stack.enter_context(serve_in_thread("tstorage://{}:{}?timeout=2".format(*cluster)))
@@ -815,7 +813,7 @@ def test_a_server_whose_cluster_is_away_answers_no_put(store: EmbeddedStore) -> 
         assert said(proxy, struct.pack("<iQ", 7, 64) + EVERYTHING) == struct.pack("<iQ", -6, 0)
 
 
-def test_clients_are_let_in_by_the_name_of_their_certificate(store: EmbeddedStore) -> None:
+def test_clients_are_accepted_by_certificate_name(store: EmbeddedStore) -> None:
     context = server_tls()
     authority().configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -829,7 +827,7 @@ def test_clients_are_let_in_by_the_name_of_their_certificate(store: EmbeddedStor
                 assert found is is_let_in
 
 
-def test_what_is_counted_is_given_to_prometheus(store: EmbeddedStore) -> None:
+def test_prometheus_metrics(store: EmbeddedStore) -> None:
     pytest.importorskip("prometheus_client")
     with listener(store, max_put=1000) as server:
         said(server.address, put_of((1, [put_record(b"", 1, 1, cap) for cap in range(3)])))
@@ -851,7 +849,7 @@ def test_what_is_counted_is_given_to_prometheus(store: EmbeddedStore) -> None:
     assert float(lines["tsmodel_received_bytes_total"]) > 2000
 
 
-def test_serving_others_without_tls_is_warned_of(store: EmbeddedStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_public_address_without_tls_warns(store: EmbeddedStore, caplog: pytest.LogCaptureFixture) -> None:
     for host, is_warned in (("0.0.0.0", True), ("127.0.0.1", False)):
         caplog.clear()
         with listener(store, host=host) as server:
@@ -859,8 +857,8 @@ def test_serving_others_without_tls_is_warned_of(store: EmbeddedStore, caplog: p
         assert ("WITHOUT TLS" in caplog.text) is is_warned
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="systemd is what is told")
-def test_the_command_as_a_service(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="needs Unix sockets")
+def test_command_as_a_systemd_service(tmp_path: Path) -> None:
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(60)
@@ -882,7 +880,7 @@ def test_the_command_as_a_service(tmp_path: Path) -> None:
     assert "unknown command 99" in warned["message"]
 
 
-def test_the_command_serves_a_file_that_it_may_only_read(tmp_path: Path) -> None:
+def test_command_serves_a_file_read_only(tmp_path: Path) -> None:
     store = open_store(tmp_path / "served.tsdb")
     store.append(batches([(1, 1, 1, 1, b"x")]))
     store.close()
@@ -899,7 +897,7 @@ def test_the_command_serves_a_file_that_it_may_only_read(tmp_path: Path) -> None
     assert (tmp_path / "served.tsdb").read_bytes() == before
 
 
-def test_a_path_is_served_as_a_file(tmp_path: Path) -> None:
+def test_path_object_is_served(tmp_path: Path) -> None:
     path = tmp_path / "served.tsdb"
     with serve_in_thread(path) as (host, port), connect(f"tstorage://{host}:{port}?timeout=10") as session:
         session.add(Mark(cid=1, mid=1, moid=1, cap=1, number=5))
@@ -908,11 +906,11 @@ def test_a_path_is_served_as_a_file(tmp_path: Path) -> None:
         assert session.query(Mark).one().number == 5
 
 
-def test_a_signal_that_does_not_interrupt_accept_still_stops_the_server(store: EmbeddedStore) -> None:
+def test_server_stops_if_a_signal_does_not_interrupt_accept(store: EmbeddedStore) -> None:
     server = Listener(store)
     thread = threading.Thread(target=server.serve)
     thread.start()
     time.sleep(0.05)
-    server._stopping.set()  # what the handler does; nothing wakes accept()
+    server._stopping.set()  # as the signal handler does; nothing wakes accept()
     thread.join(20)
     assert not thread.is_alive()

@@ -1,7 +1,7 @@
-"""A store over several PostgreSQL servers: what is asked of which of them, and what happens when one of them fails.
+"""A store over several PostgreSQL servers: which shard each operation uses, and what happens if one fails.
 
-The shards are databases of one server, each behind a proxy where a test wants one to fail. `tests/crash/postgres.py` kills
-servers.
+The shards are databases of one server, each behind a proxy where a test makes it fail. `tests/crash/postgres.py` kills
+whole servers.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def proxies() -> Iterator[list[Proxy]]:
-    """A proxy in front of each shard."""
+    """One proxy per shard."""
     with ExitStack() as stack:
         yield [stack.enter_context(proxied("127.0.0.1", server().port)) for _ in SHARDS]
 
@@ -87,7 +87,7 @@ def opened(url: str) -> ShardedStore:
 
 
 def readings(count: int, **key: int) -> list[Reading]:
-    """Records of all shards in turn."""
+    """Records for all shards in turn."""
     return [Reading(**{"cid": CIDS[n % len(CIDS)], "mid": n, "cap": n, **key}, counter=n) for n in range(count)]
 
 
@@ -105,14 +105,14 @@ def schema_in(url: str) -> str:
 
 
 class TestInit:
-    def test_it_may_be_repeated(self, url: str) -> None:
+    def test_init_may_be_repeated(self, url: str) -> None:
         with connect(url) as session:
             session.add_all(readings(9))
         init_shards(url, shards_of(url))
         with connect(url, create=False) as session:
             assert counters(session) == list(range(9))
 
-    def test_what_was_interrupted_is_finished(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_interrupted_init_can_be_finished(self, monkeypatch: pytest.MonkeyPatch) -> None:
         url = f"{server().url}?schema=t{uuid.uuid4().hex}"
         create = engine.PostgresEngine._create
 
@@ -132,14 +132,14 @@ class TestInit:
             session.add_all(readings(9))
             assert session.flush().count == 9
 
-    def test_a_shard_is_not_opened_alone(self, url: str) -> None:
+    def test_single_shard_cannot_be_opened(self, url: str) -> None:
         first, second, _ = shards_of(url)
         with pytest.raises(StoreFormatError, match="is shard 1 of 3 of a set.*connect to postgresql://.*schema=t"):
             connect(first)
         with pytest.raises(StoreFormatError, match="shard 2 of 3"):
             connect(second, read_only=True)
 
-    def test_the_number_of_shards_stays(self, url: str) -> None:
+    def test_number_of_shards_cannot_change(self, url: str) -> None:
         with pytest.raises(StoreFormatError, match=r"has 3 shards, not 2, .*cannot change.*session.copy"):
             init_shards(url, shards_of(url)[:2])
         with pytest.raises(StoreFormatError, match="has 3 shards, not 4"):
@@ -157,7 +157,7 @@ class TestInit:
         with connect(url) as session:
             session.add_all(readings(9))
 
-    def test_schemas_that_hold_something_else(self, url: str) -> None:
+    def test_schemas_in_other_use_are_refused(self, url: str) -> None:
         plain, new = (f"{server().url}?schema=t{uuid.uuid4().hex}" for _ in range(2))
         connect(plain).close()
         with pytest.raises(StoreFormatError, match="holds a store of its own: name another schema"):
@@ -169,7 +169,7 @@ class TestInit:
         with pytest.raises(StoreFormatError, match="holds a shard: name another schema for the list"):
             init_shards(shards_of(url)[0], [f"{server().url}?schema=more"])
 
-    def test_urls_that_are_refused(self) -> None:
+    def test_invalid_shard_urls(self) -> None:
         url = f"{server().url}?schema=t{uuid.uuid4().hex}"
         first, second, _ = shards_of(url)
         with pytest.raises(SessionError, match=r"shard 2 of 2, .* is shard 1, too"):
@@ -181,7 +181,7 @@ class TestInit:
         with pytest.raises(SessionError, match="is not a URL"):
             init_shards(url, ["db1"])
 
-    def test_two_names_of_one_schema(self) -> None:
+    def test_two_names_of_one_schema_are_refused(self) -> None:
         url = f"{server().url}?schema=t{uuid.uuid4().hex}"
         first = shards_of(url)[0]
         with pytest.raises(StoreFormatError, match="holds shard 1 of 2: the list of shards is wrong"):
@@ -190,7 +190,7 @@ class TestInit:
         with connect(url) as session:
             session.add_all(readings(9))
 
-    def test_a_list_that_was_lost_is_made_again(self, url: str) -> None:
+    def test_lost_list_can_be_restored(self, url: str) -> None:
         with connect(url) as session:
             session.add_all(readings(9))
         server().execute(f"DROP SCHEMA {schema_in(url)} CASCADE")
@@ -201,8 +201,8 @@ class TestInit:
         with connect(other) as session:
             assert counters(session) == list(range(9))
 
-    def test_a_list_that_is_wrong(self, url: str) -> None:
-        """Somebody changed it by hand."""
+    def test_wrong_list_of_shards_is_refused(self, url: str) -> None:
+        """The list was edited by hand."""
         with sharded() as other:
             mine, theirs = schema_in(url), schema_in(other)
             data = f"(SELECT data FROM {theirs}.state)"
@@ -211,8 +211,8 @@ class TestInit:
             with connect(url) as session, pytest.raises(StoreFormatError, match="holds shard 1 of 3 of another set"):
                 session.query(Reading).cid(OF[0][0]).all()
 
-    def test_what_a_url_leaves_out(self) -> None:
-        """User, password, host and options are those of the coordinating schema, and passwords are not stored."""
+    def test_defaults_of_shard_urls(self) -> None:
+        """User, password, host and options default to those of the coordinating schema, and passwords are not stored."""
         schema = f"t{uuid.uuid4().hex}"
         url = f"postgresql://postgres:geheim@127.0.0.1:{server().port}/postgres?schema={schema}&application_name=mine"
         init_shards(url, ["postgresql:///shard_1", f"postgresql://postgres:secret@127.0.0.1:{server().port}/shard_2"])
@@ -232,7 +232,7 @@ class TestInit:
 
 
 class TestReading:
-    def test_a_query_asks_only_the_shards_that_it_needs(self, behind: str, proxies: list[Proxy]) -> None:
+    def test_query_connects_only_to_the_shards_it_needs(self, behind: str, proxies: list[Proxy]) -> None:
         with connect(behind) as session:
             session.add_all(readings(90))
         before = [proxy.connections for proxy in proxies]
@@ -257,7 +257,7 @@ class TestReading:
             assert query.count() == 91
             assert asked() == [0, 1, 2]
 
-    def test_each_cid_is_on_its_shard(self, url: str) -> None:
+    def test_each_cid_is_stored_on_its_shard(self, url: str) -> None:
         with connect(url) as session:
             session.add_all(readings(90))
             session.add_columns(Reading, cid=list(CIDS), mid=[1] * 9, cap=[-5] * 9, counter=range(9))
@@ -266,9 +266,9 @@ class TestReading:
             assert [sorted(store.shard(at).counts()) for at in range(3)] == OF
             assert all(set(store.shard(at).counts().values()) == {11} for at in range(3))
 
-    def test_records_come_in_the_order_of_cids(self, url: str) -> None:
+    def test_records_are_ordered_by_cid(self, url: str) -> None:
         with closing(opened(url)) as store:
-            for first in range(4):  # several runs of each cid
+            for first in range(4):  # several runs per cid
                 store.append(batches([(n % 40, first, 0, n, b"x") for n in range(400)]))
             answer = store.last_acq(KeyRange())
             with store.scan(KeyRange()) as scan:
@@ -279,7 +279,7 @@ class TestReading:
             with store.scan(KeyRange.of(cid=(7, 7))) as scan:
                 assert list(scan) == []
 
-    def test_one_chunk_of_each_shard_is_ahead(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_scan_prefetches_one_chunk_per_shard(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         with closing(opened(url)) as store:
             store.append(batches([(cid, 1, 0, 1, b"x") for cid in range(60)]))
             taken = 0
@@ -299,10 +299,10 @@ class TestReading:
                     assert taken <= given + 3
             assert given > 20
 
-    def test_an_idle_shard_does_not_hold_readers_back(self, url: str) -> None:
+    def test_idle_shard_does_not_hold_readers_back(self, url: str) -> None:
         with connect(url) as session:
             receipts = []
-            for cids in (OF[0], OF[2]):  # shard 2 is empty
+            for cids in (OF[0], OF[2]):  # shard 2 stays empty
                 session.add_all(Reading(cid=cid, mid=1, cap=1, counter=cid) for cid in cids)
                 receipts.append(session.flush())
             assert receipts[0].wait_committed("1s") > receipts[0].acq_max
@@ -310,7 +310,7 @@ class TestReading:
                 assert query.last_acq() > receipts[1].acq_max
                 assert {row.cid for row in query.follow(wait=False)} == {*OF[0], *OF[2]}
 
-    def test_nothing_is_added_below_an_answer(self, url: str) -> None:
+    def test_no_record_is_added_below_last_acq(self, url: str) -> None:
         with closing(opened(url)) as store:
             for number in range(6):
                 given = store.append(batches([(OF[number % 3][0], number, 0, 0, b"x")]))
@@ -319,8 +319,8 @@ class TestReading:
                 for at in range(3):
                     assert store.append(batches([(OF[at][0], number, 0, 1, b"x")])).acq_min >= answer
 
-    def test_readers_that_may_not_write(self, url: str) -> None:
-        """They come as far as the shard that is behind, and miss nothing."""
+    def test_read_only_readers(self, url: str) -> None:
+        """They read up to the last acq of the slowest shard and miss nothing."""
         with connect(url) as session, connect(f"{url}&read_only=1") as reader:
             query = reader.query(Reading)
             session.add(Reading(cid=OF[0][0], mid=1, cap=1, counter=1))
@@ -328,14 +328,14 @@ class TestReading:
             with query.follow(wait=False) as follow:
                 assert list(follow) == []
             assert query.count() == 1
-            assert session.query(Reading).last_acq() > 0  # which advances all
+            assert session.query(Reading).last_acq() > 0  # advances all shards
             assert [row.counter for row in query.follow(wait=False)] == [1]
             session.add(Reading(cid=OF[1][0], mid=1, cap=1, counter=2))
             session.flush()
             with connect("memory:") as copy:
                 assert reader.copy(KeyRange(), to=copy).records == 2
 
-    def test_a_copy_goes_on_from_the_least_position(self, url: str, tmp_path: Path) -> None:
+    def test_copy_continues_from_the_lowest_position(self, url: str, tmp_path: Path) -> None:
         with connect(url) as session, connect(f"{url}&read_only=1") as reader, connect("memory:") as copy:
             session.add_all(readings(90))
             session.flush()
@@ -349,7 +349,7 @@ class TestReading:
 
 
 class TestWriting:
-    def test_a_receipt_names_a_put_of_each_shard(self, url: str) -> None:
+    def test_receipt_names_a_put_of_each_shard(self, url: str) -> None:
         with connect(url) as session:
             session.add_all(readings(90))
             receipt = session.flush("a note")
@@ -362,7 +362,7 @@ class TestWriting:
             assert [list(put.cids) for put in puts] == OF
             assert (receipt.acq_min, receipt.acq_max) == (puts[0].acq_min, puts[-1].acq_max)
 
-    def test_a_shard_that_is_down(self, behind: str, proxies: list[Proxy]) -> None:
+    def test_one_shard_down(self, behind: str, proxies: list[Proxy]) -> None:
         with connect(behind) as session:
             session.add_all(readings(9))
             session.flush()
@@ -388,7 +388,7 @@ class TestWriting:
             assert session.flush().count == 19
             assert query.count() == 28
 
-    def test_two_shards_that_are_down(self, behind: str, proxies: list[Proxy]) -> None:
+    def test_two_shards_down(self, behind: str, proxies: list[Proxy]) -> None:
         for proxy in proxies[:2]:
             refuse(proxy)
         with connect(behind) as session:
@@ -400,8 +400,8 @@ class TestWriting:
 
     @pytest.mark.parametrize("before", [True, False])
     @pytest.mark.parametrize("how", ["raise", "check", "finds out"])
-    def test_a_commit_without_an_answer(self, url: str, before: bool, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """On one shard; the others store theirs."""
+    def test_commit_without_an_answer(self, url: str, before: bool, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It happens on one shard; the others store their records."""
         if how != "finds out":
             monkeypatch.setattr(engine, "_FINDING_OUT", 0.0)
         retry = Retry(on_unknown="check", first="50ms") if how == "check" else Retry(attempts=1)
@@ -424,7 +424,7 @@ class TestWriting:
             assert session.query(Reading).count() == there
             session.discard()
 
-    def test_a_network_that_fails_anywhere(self, url: str, proxies: list[Proxy]) -> None:
+    def test_connection_cut_at_any_byte(self, url: str, proxies: list[Proxy]) -> None:
         """Each record is where the receipt or the error says."""
         init_shards(url, [through(shard, proxy) for shard, proxy in zip(shards_of(url), proxies, strict=True)])
         outcomes = set()
@@ -439,7 +439,7 @@ class TestWriting:
                     session.discard()
                 outcomes.add(outcome is None)
                 if outcome is not None:
-                    assert outcome.unknown == ()  # another connection found out
+                    assert outcome.unknown == ()  # another connection found out the outcome
                     assert {row.cid for row in outcome.not_stored} == set(OF[1])
                 wanted = [cid for cid in CIDS if outcome is None or cid not in OF[1]]
                 proxies[1].cuts = []
@@ -447,10 +447,12 @@ class TestWriting:
                 assert sorted(found) == wanted
         assert outcomes == {True, False}
 
-    def test_a_put_by_the_backend_is_in_doubt_when_it_is_stored_in_part(self, behind: str, proxies: list[Proxy]) -> None:
+    def test_partly_stored_backend_put_is_in_doubt(self, behind: str, proxies: list[Proxy]) -> None:
         rows = [(cid, 1, 0, 1, b"x") for cid in CIDS]
         with closing(opened(behind)) as store:
-            store.last_acq(KeyRange())  # a shard that cannot be opened fails the put before anything is stored
+            store.last_acq(
+                KeyRange()
+            )  # opens all shards: one that cannot be opened fails the put before anything is stored
             refuse(proxies[1])
             with pytest.raises(StoreUnansweredError, match=r"shard 2 of 3.*1 of 3 shards stored their part"):
                 store.append(batches(rows))
@@ -462,7 +464,7 @@ class TestWriting:
             refuse(proxies[0], refusing=False)
             assert sorted(row[0] for row in scanned(store)) == OF[0]
 
-    def test_records_that_are_there_already(self, url: str) -> None:
+    def test_unless_stored(self, url: str) -> None:
         with connect(url) as session:
             session.add_all(readings(18))
             session.flush()
@@ -471,7 +473,7 @@ class TestWriting:
             assert (receipt.count, receipt.skipped) == (9, 18)
             assert counters(session) == list(range(27))
 
-    def test_bad_records_stop_all_shards(self, url: str) -> None:
+    def test_invalid_record_stops_all_shards(self, url: str) -> None:
         with connect(url) as session:
             rows = readings(9)
             rows[7].counter = 2**31
@@ -483,7 +485,7 @@ class TestWriting:
 
 
 def flushed(session: Session) -> WriteError | None:
-    """The error of a flush; None where everything was stored."""
+    """Flushes the session and returns the error, or None if everything was stored."""
     try:
         session.flush()
     except WriteError as error:
@@ -492,8 +494,9 @@ def flushed(session: Session) -> WriteError | None:
 
 
 def cut_commit(patch: pytest.MonkeyPatch, *, before: bool, settles: bool) -> None:
-    """Has the connection to the second shard lost before, or after, it commits, once; unless it `settles`, nobody answers
-    for a moment then."""
+    """Loses the connection to shard 2 once, before or after it commits. Unless it `settles`, the shard is then unreachable
+    for a moment.
+    """
     import psycopg
 
     commit, settle = PostgresTables.commit, engine.PostgresEngine._settle
@@ -509,7 +512,7 @@ def cut_commit(patch: pytest.MonkeyPatch, *, before: bool, settles: bool) -> Non
 
     def refused(self: Any, token: Any = None) -> bool:
         if SHARDS[1] in self.path and next(refusals, False):
-            raise StoreUnreachableError(f"{self.path}: nobody is there")
+            raise StoreUnreachableError(f"{self.path}: unreachable")
         return settle(self, token)
 
     patch.setattr(PostgresTables, "commit", cut)
@@ -548,7 +551,7 @@ class TestRemoving:
             with pytest.raises(StoreError, match="no put 99001"):
                 session.backend.undo([(receipt.puts[0]._replace(number=99001))])  # type: ignore[attr-defined]
 
-    def test_a_shard_that_fails_in_the_middle(self, behind: str, proxies: list[Proxy]) -> None:
+    def test_shard_that_fails_during_a_removal(self, behind: str, proxies: list[Proxy]) -> None:
         with connect(behind) as session:
             session.add_all(readings(9))
             session.flush()
@@ -573,7 +576,7 @@ class TestRemoving:
             refuse(proxies[1], refusing=False)
             assert session.query(Reading).delete(allow_full_scan=True) == len(OF[1]) + len(OF[2])
 
-    def test_followers_are_told_of_removals_on_each_shard(self, url: str, tmp_path: Path) -> None:
+    def test_followers_see_removals_on_each_shard(self, url: str, tmp_path: Path) -> None:
         def followed() -> tuple[int, list[int]]:
             with (
                 connect(url) as session,
@@ -584,8 +587,8 @@ class TestRemoving:
             ):
                 warnings.simplefilter("always")
                 count = len(list(follow))
-            told = [each.message for each in caught if isinstance(each.message, RemovedWarning)]
-            return count, [removal.number for each in told for removal in each.removals]
+            warned = [each.message for each in caught if isinstance(each.message, RemovedWarning)]
+            return count, [removal.number for each in warned for removal in each.removals]
 
         with connect(url) as session:
             session.add_all(readings(9))
@@ -600,7 +603,7 @@ class TestRemoving:
 
 
 class TestCare:
-    def test_a_store_is_looked_after(self, url: str) -> None:
+    def test_info_verify_and_compact(self, url: str) -> None:
         with connect(url) as session:
             store: Any = session.backend
             for number in range(12):
@@ -635,7 +638,7 @@ class TestCare:
             )
             assert fault.records == 1
 
-    def test_clients_of_tstorage_are_served_from_it(self, behind: str, proxies: list[Proxy]) -> None:
+    def test_server_on_shards(self, behind: str, proxies: list[Proxy]) -> None:
         retry = Retry(on_unknown="check", first="50ms", settle="100ms")
         with (
             serve_in_thread(behind) as (host, port),
@@ -654,14 +657,14 @@ class TestCare:
                 plain.add_all(readings(9, cap=77))
                 with pytest.raises(WriteError) as caught:
                     plain.flush()
-                assert len(caught.value.unknown) == 9  # a part of them is stored
+                assert len(caught.value.unknown) == 9  # one part of them is stored
                 plain.discard()
                 plain.add(Reading(cid=OF[1][0], mid=99, cap=99, counter=99))
                 assert plain.flush().count == 1
             refuse(proxies[2], refusing=False)
             assert session.query(Reading).count() == 18 + len(OF[0]) + len(OF[1]) + 1
 
-    def test_what_a_server_stored_in_part_is_checked(self, behind: str, proxies: list[Proxy]) -> None:
+    def test_partly_stored_server_put_is_reconciled(self, behind: str, proxies: list[Proxy]) -> None:
         retry = Retry(on_unknown="check", first="100ms", settle="100ms", attempts=20)
         with (
             serve_in_thread(behind) as (host, port),
@@ -695,7 +698,7 @@ def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
         assert "geheim" not in said
 
 
-def test_shards_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_shards_listed_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "a.tsdb", "--shards", "postgresql://h/d"]) == 2
     assert "not a postgresql:// URL" in capsys.readouterr().err
 
@@ -707,7 +710,7 @@ def test_doctor_names_the_shard_that_is_down(behind: str, proxies: list[Proxy], 
     assert found == {"open": "ok", "shard 1": "ok", "shard 2": "fail", "shard 3": "ok"}
 
 
-def test_puts_are_listed_and_undone_by_commands(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_undo_command(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     with connect(url) as session:
         session.add_all(readings(9))
     assert main(["undo", url, "--list", "--json"]) == 0
@@ -729,14 +732,14 @@ async def _followed(url: str) -> list[int]:
 
 
 @pytest.mark.parametrize("may_advance", [True, False])
-def test_the_page_lists_series_as_of_a_store(url: str, may_advance: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_web_page_lists_series(url: str, may_advance: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not may_advance:
         monkeypatch.setattr(Shard, "advanced", lambda _self, answer, _acq: answer)
     monkeypatch.setattr("tsmodel.web.source.LOOK", 0.0)
 
     def counts() -> dict[int, int]:
         page = client.get("/api/series", {"limit": 1000}).json()
-        assert (page["is_whole"], page["note"]) == (True, None)  # of a server, it lists the last day only
+        assert (page["is_whole"], page["note"]) == (True, None)  # for a server, the page lists only the last day
         found: dict[int, int] = {}
         for series in page["series"]:
             found[series["cid"]] = found.get(series["cid"], 0) + series["records"]
@@ -748,7 +751,7 @@ def test_the_page_lists_series_as_of_a_store(url: str, may_advance: bool, monkey
         session.add_all(readings(27))
         session.flush()
         assert counts() == counts() == expected
-        for n, cid in enumerate([OF[0][0], OF[1][0], OF[1][0], OF[2][0], OF[0][0]]):  # each time, one shard is ahead
+        for n, cid in enumerate([OF[0][0], OF[1][0], OF[1][0], OF[2][0], OF[0][0]]):  # a different shard is ahead each time
             session.add(Reading(cid=cid, mid=5, cap=1000 + n, counter=n))
             session.flush()
             expected[cid] += 1
@@ -768,7 +771,7 @@ def test_asynchronous_sessions(url: str) -> None:
     assert sorted(asyncio.run(_followed(url))) == list(range(18))
 
 
-def test_a_closed_store(url: str) -> None:
+def test_closed_store_refuses_calls(url: str) -> None:
     store = opened(url)
     store.close()
     with pytest.raises(StoreError, match="is closed"):

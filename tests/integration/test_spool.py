@@ -1,4 +1,4 @@
-"""Sessions with a spool, before a server that goes away and comes back, or whose answers are lost."""
+"""Sessions with a spool, in front of a server that goes away and comes back or whose answers are lost."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def away(proxy: Proxy) -> None:
 
 
 def caps(path: Path) -> list[int]:
-    """What the server holds, in the order of acq."""
+    """Returns what the server holds, ordered by acq."""
     with connect(path / "store.tsdb", read_only=False) as session:
         return [row.cap for row in session.query(Reading).order_by(Reading.acq)]
 
 
-def test_a_server_that_is_there_gets_puts_at_once(tmp_path: Path, opened: Opener) -> None:
+def test_reachable_server_receives_puts_directly(tmp_path: Path, opened: Opener) -> None:
     with network(tmp_path) as proxy, opened(url(proxy, tmp_path)) as session:
         session.add_all(rows(3))
         receipt = session.flush()
@@ -76,7 +76,7 @@ def test_a_server_that_is_there_gets_puts_at_once(tmp_path: Path, opened: Opener
         assert session.drain()
 
 
-def test_what_a_server_cannot_take_is_spooled_and_sent_in_order(tmp_path: Path, opened: Opener) -> None:
+def test_puts_are_spooled_and_sent_in_order(tmp_path: Path, opened: Opener) -> None:
     with network(tmp_path) as proxy:
         with opened(url(proxy, tmp_path)) as session:
             away(proxy)
@@ -102,7 +102,7 @@ def test_what_a_server_cannot_take_is_spooled_and_sent_in_order(tmp_path: Path, 
         assert caps(tmp_path) == list(range(11))
 
 
-def test_a_session_opens_while_the_server_is_away_and_the_next_one_drains(tmp_path: Path, opened: Opener) -> None:
+def test_session_opens_without_the_server_and_the_next_one_drains(tmp_path: Path, opened: Opener) -> None:
     with network(tmp_path) as proxy:
         away(proxy)
         with opened(url(proxy, tmp_path)) as session:
@@ -117,7 +117,7 @@ def test_a_session_opens_while_the_server_is_away_and_the_next_one_drains(tmp_pa
 
 
 @pytest.mark.parametrize("after", [*range(1, PUT_ANSWER, 5), PUT_ANSWER - 1])
-def test_an_answer_that_is_cut_anywhere_stores_once(tmp_path: Path, opened: Opener, after: int) -> None:
+def test_answer_cut_anywhere_stores_once(tmp_path: Path, opened: Opener, after: int) -> None:
     with network(tmp_path) as proxy, opened(url(proxy, tmp_path), retry=SOON) as session:
         proxy.cuts = [Cut(from_server=GETACQ_ANSWER + after)]
         session.add_all(rows(4))
@@ -131,7 +131,7 @@ def test_an_answer_that_is_cut_anywhere_stores_once(tmp_path: Path, opened: Open
 
 
 @pytest.mark.parametrize("after", [0, 5, 76, 77, 80, 90, 150, 200])
-def test_a_put_that_is_cut_on_its_way_is_stored_once(tmp_path: Path, opened: Opener, after: int) -> None:
+def test_put_cut_anywhere_is_stored_once(tmp_path: Path, opened: Opener, after: int) -> None:
     with network(tmp_path) as proxy, opened(url(proxy, tmp_path), retry=SOON) as session:
         proxy.cuts = [Cut(to_server=after, reset=bool(after % 2))]
         session.add_all(rows(4))
@@ -140,11 +140,11 @@ def test_a_put_that_is_cut_on_its_way_is_stored_once(tmp_path: Path, opened: Ope
         assert sorted(row.cap for row in session.query(Reading).all()) == [0, 1, 2, 3]
 
 
-def test_the_drainer_finds_out_what_became_of_a_put(tmp_path: Path, opened: Opener) -> None:
+def test_drainer_reconciles_in_doubt_puts(tmp_path: Path, opened: Opener) -> None:
     with network(tmp_path) as proxy, opened(url(proxy, tmp_path), retry=SOON) as session:
         away(proxy)
         for _ in range(2):
-            session.add_all(rows(3))  # the same records twice: both are to be stored
+            session.add_all(rows(3))  # two puts of the same records: both must be stored
             session.flush()
         proxy.cuts = [Cut(from_server=GETACQ_ANSWER + 1), Cut(from_server=GETACQ_ANSWER + 1)]
         proxy.refusing = False
@@ -152,7 +152,7 @@ def test_the_drainer_finds_out_what_became_of_a_put(tmp_path: Path, opened: Open
         assert sorted(row.cap for row in session.query(Reading).all()) == [0, 0, 1, 1, 2, 2]
 
 
-def test_puts_keep_their_kinds_apart(tmp_path: Path, opened: Opener) -> None:
+def test_spooled_puts_keep_their_kinds(tmp_path: Path, opened: Opener) -> None:
     with network(tmp_path) as proxy, opened(url(proxy, tmp_path), retry=SOON) as session:
         session.add_all(rows(2))
         session.flush()
@@ -170,7 +170,7 @@ def test_puts_keep_their_kinds_apart(tmp_path: Path, opened: Opener) -> None:
         assert session.query(Reading).latest().cap_between(0, 1).one().counter == 5
 
 
-def test_a_full_spool_refuses_and_the_session_holds_the_records(tmp_path: Path, opened: Opener) -> None:
+def test_full_spool_leaves_records_pending(tmp_path: Path, opened: Opener) -> None:
     with network(tmp_path) as proxy, opened(url(proxy, tmp_path, "&spool_bytes=200")) as session:
         away(proxy)
         session.add_all(rows(4))
@@ -184,7 +184,7 @@ def test_a_full_spool_refuses_and_the_session_holds_the_records(tmp_path: Path, 
         session.discard()
 
 
-def test_the_oldest_are_dropped_only_when_that_was_asked_for(tmp_path: Path, opened: Opener) -> None:
+def test_oldest_puts_are_dropped_only_on_request(tmp_path: Path, opened: Opener) -> None:
     with network(tmp_path) as proxy, opened(url(proxy, tmp_path, "&spool_bytes=300&spool_full=drop_oldest")) as session:
         away(proxy)
         for n in range(12):
@@ -199,7 +199,7 @@ def test_the_oldest_are_dropped_only_when_that_was_asked_for(tmp_path: Path, ope
         assert sorted(row.cap for row in session.query(Reading).all()) == list(range(state.dropped, 48))
 
 
-def test_a_spool_belongs_to_its_database(tmp_path: Path, opened: Opener) -> None:
+def test_spool_belongs_to_its_database(tmp_path: Path, opened: Opener) -> None:
     with network(tmp_path) as proxy:
         away(proxy)
         with opened(url(proxy, tmp_path)) as session:
@@ -209,14 +209,14 @@ def test_a_spool_belongs_to_its_database(tmp_path: Path, opened: Opener) -> None
         with pytest.raises(SessionError, match=r"holds 1 put for 127.*--retarget tstorage://other.example:2025"):
             opened(other).close()
         more = "tstorage://{}:{},other.example:2025?spool={}".format(*proxy.address, tmp_path / "edge.spool")
-        opened(more).close()  # one more connector of the same database
+        opened(more).close()  # another connector of the same database
         proxy.refusing = False
         with opened(url(proxy, tmp_path)) as session:
             assert session.drain("60s")
-        opened(other).close()  # nothing waits for another
+        opened(other).close()  # no put is waiting for another database
 
 
-def test_files_that_are_no_spools_are_refused(tmp_path: Path, opened: Opener) -> None:
+def test_foreign_files_are_refused(tmp_path: Path, opened: Opener) -> None:
     connect(tmp_path / "edge.spool").close()
     with network(tmp_path) as proxy:
         with pytest.raises(StoreFormatError, match="is an embedded store, not a spool"):
@@ -254,7 +254,7 @@ def test_processes_and_sessions_share_a_spool(tmp_path: Path) -> None:
                 assert sorted(row.mid for row in one.query(Reading).all()) == [11] * 5 + [12] * 5 + [13] * 5 + [14] * 5
 
 
-def test_a_forked_process_drains_too(tmp_path: Path) -> None:
+def test_forked_process_drains(tmp_path: Path) -> None:
     with network(tmp_path) as proxy:
         away(proxy)
         with connect(url(proxy, tmp_path)) as session:
@@ -271,7 +271,7 @@ def test_a_forked_process_drains_too(tmp_path: Path) -> None:
             assert sorted(row.cap for row in session.query(Reading).all()) == [0, 1]
 
 
-def test_several_threads_flush(tmp_path: Path) -> None:
+def test_threads_flush_concurrently(tmp_path: Path) -> None:
     with network(tmp_path) as proxy, connect(url(proxy, tmp_path), retry=SOON) as session:
 
         def work(mid: int) -> None:
@@ -293,7 +293,7 @@ def test_several_threads_flush(tmp_path: Path) -> None:
         ]
 
 
-def test_an_interrupted_flush_is_in_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_flush_is_spooled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with network(tmp_path) as proxy, connect(url(proxy, tmp_path)) as session:
         away(proxy)
         append = Forwarder(session._forwarder.file, "", 1.0).file.append  # type: ignore[union-attr]
@@ -314,11 +314,11 @@ def test_an_interrupted_flush_is_in_the_spool(tmp_path: Path, monkeypatch: pytes
         assert session.query(Reading).count() == 2
 
 
-def test_a_put_that_the_server_refuses_is_set_aside(tmp_path: Path, opened: Opener) -> None:
+def test_refused_put_waits_in_the_spool(tmp_path: Path, opened: Opener) -> None:
     with serve_in_thread(tmp_path / "store.tsdb", read_only=True) as (host, port), proxied(host, port) as proxy:
         with opened(url(proxy, tmp_path)) as session:
             session.add_all(rows(1))
-            with pytest.raises(WriteError, match="NOPERM"):  # nothing waits: the program is told
+            with pytest.raises(WriteError, match="NOPERM"):  # nothing is waiting, so the program gets the error
                 session.flush()
             session.discard()
             away(proxy)
@@ -327,10 +327,10 @@ def test_a_put_that_the_server_refuses_is_set_aside(tmp_path: Path, opened: Open
             proxy.refusing = False
             assert not session.drain("300ms")
             state = session.spool
-            assert (state.puts, state.set_aside) == (1, ())  # it waits: the next server may take it
+            assert (state.puts, state.set_aside) == (1, ())  # the put waits: the next server may accept it
 
 
-def test_what_another_writer_makes_undecidable_is_set_aside(tmp_path: Path) -> None:
+def test_put_made_undecidable_by_another_writer_is_set_aside(tmp_path: Path) -> None:
     with network(tmp_path) as proxy, connect(url(proxy, tmp_path), retry=SOON) as session:
         proxy.cuts = [Cut(from_server=GETACQ_ANSWER + 1)]
         lock = DrainerLock(str(tmp_path / "edge.spool"))
@@ -347,10 +347,10 @@ def test_what_another_writer_makes_undecidable_is_set_aside(tmp_path: Path) -> N
         assert "another writer" in aside.detail
         assert session.query(Reading).count() == 4
         session.add_all(rows(1, first=5))
-        assert session.flush().count == 1  # what is set aside stops nothing
+        assert session.flush().count == 1  # a put set aside blocks no other
 
 
-def test_closing_leaves_what_cannot_be_sent(tmp_path: Path, opened: Opener) -> None:
+def test_close_leaves_unsent_puts_in_the_spool(tmp_path: Path, opened: Opener) -> None:
     with network(tmp_path) as proxy:
         away(proxy)
         began = time.monotonic()
@@ -361,7 +361,7 @@ def test_closing_leaves_what_cannot_be_sent(tmp_path: Path, opened: Opener) -> N
         assert not DrainerLock(str(tmp_path / "edge.spool")).is_held
 
 
-def test_closing_drains_what_can_be_sent(tmp_path: Path, opened: Opener) -> None:
+def test_close_drains_the_spool(tmp_path: Path, opened: Opener) -> None:
     with network(tmp_path) as proxy:
         away(proxy)
         with opened(url(proxy, tmp_path, "&spool_wait=60")) as session:
@@ -372,7 +372,7 @@ def test_closing_drains_what_can_be_sent(tmp_path: Path, opened: Opener) -> None
         assert caps(tmp_path) == [0, 1]
 
 
-def test_a_spool_that_was_replaced_takes_nothing(tmp_path: Path) -> None:
+def test_replaced_spool_refuses_puts(tmp_path: Path) -> None:
     with network(tmp_path) as proxy, connect(url(proxy, tmp_path)) as session:
         away(proxy)
         session.add_all(rows(1))
@@ -399,17 +399,17 @@ def test_a_spool_that_was_replaced_takes_nothing(tmp_path: Path) -> None:
         ("?spool=a&spool=b", "repeated option"),
     ],
 )
-def test_options_that_are_wrong(options: str, wording: str, opened: Opener) -> None:
+def test_invalid_options(options: str, wording: str, opened: Opener) -> None:
     with pytest.raises(SessionError, match=wording):
         opened(f"tstorage://h:1{options}")
 
 
-def test_a_server_in_front_of_a_cluster_takes_no_spool(tmp_path: Path) -> None:
+def test_proxy_server_refuses_a_spool(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match="leave spool= out"), serve_in_thread(f"tstorage://h:1?spool={tmp_path}/a"):
         pass
 
 
-def test_stores_in_memory_have_no_spool() -> None:
+def test_store_in_memory_refuses_a_spool() -> None:
     with connect("memory:") as session:
         assert session.spool is None
         assert session.drain()

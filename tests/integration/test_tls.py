@@ -1,4 +1,4 @@
-"""TLS: a client talks to nobody whose certificate it cannot verify, and a server lets in only those whom it is told to."""
+"""TLS: clients send nothing to servers they cannot verify, and servers accept only the clients they are configured for."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def async_session(target: str) -> None:
 
 
 def channel(target: str) -> None:
-    """As the official client's users connect, with the context that Python makes."""
+    """Connects as users of the official client do, with Python's default context."""
     host, _, port = target.removeprefix("tstorage://").partition("?")[0].rpartition(":")
     with Channel(host, int(port), BytesPayloadType(), timeout=10, ssl_context=client_tls()) as made:
         made.connect()
@@ -83,7 +83,7 @@ def ca(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("client", [sync_session, async_session, channel])
 @pytest.mark.parametrize("server", OTHERS)
-def test_a_server_that_cannot_be_verified_is_told_nothing(client: Callable[[str], None], server: str, ca: Path) -> None:
+def test_unverified_server_receives_no_data(client: Callable[[str], None], server: str, ca: Path) -> None:
     context, wording = OTHERS[server]
     with serve_in_thread(ssl_context=context()) as (host, port), pytest.raises((TransportError, ssl.SSLError)) as caught:
         client(f"tstorage://{host}:{port}?timeout=10&tls=1&ca={ca}")
@@ -91,12 +91,12 @@ def test_a_server_that_cannot_be_verified_is_told_nothing(client: Callable[[str]
 
 
 @pytest.mark.parametrize("client", [sync_session, async_session])
-def test_a_server_without_tls_is_told_nothing(client: Callable[[str], None], ca: Path) -> None:
+def test_server_without_tls_receives_no_data(client: Callable[[str], None], ca: Path) -> None:
     with serve_in_thread() as (host, port), pytest.raises(TransportError, match="(connecting|securing the connection) to"):
         client(f"tstorage://{host}:{port}?timeout=10&tls=1&ca={ca}")
 
 
-def test_old_versions_of_tls_are_refused(ca: Path, tmp_path: Path) -> None:
+def test_old_tls_versions_are_refused(ca: Path, tmp_path: Path) -> None:
     authority().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
     server = server_context(str(tmp_path / "server.pem"), None, None)
     assert server is not None
@@ -114,7 +114,7 @@ CLIENTS: dict[str, Callable[[], trustme.LeafCert | None]] = {
 
 
 @pytest.mark.parametrize("certificate", CLIENTS)
-def test_clients_without_a_good_certificate_are_not_let_in(certificate: str, ca: Path, tmp_path: Path) -> None:
+def test_clients_without_a_valid_certificate_are_refused(certificate: str, ca: Path, tmp_path: Path) -> None:
     authority().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
     context = server_context(str(tmp_path / "server.pem"), None, str(ca))
     options = f"timeout=10&tls=1&ca={ca}"

@@ -1,4 +1,4 @@
-"""`tsmodel ui` as a process, and what becomes of requests that nobody waits for."""
+"""`tsmodel ui` as a process, and what happens to abandoned requests."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Reading(TSModel):
 
 
 def eventually(done: Callable[[], object], seconds: float = 20.0) -> None:
-    """Waits until something is so."""
+    """Waits for a condition."""
     until = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < until, "it never was"
+        assert time.monotonic() < until, "the condition never became true"
         time.sleep(0.01)
 
 
 class Endless:
-    """A backend whose scans never end, and which knows how many there are."""
+    """A backend whose scans never end and which counts the open ones."""
 
     def __init__(self, session: Session) -> None:
         self._backend = session.backend
@@ -88,10 +88,10 @@ def stored() -> Iterator[Session]:
         f"/api/records.csv?series=1/1/1&from={START}&to={START + 1000}&versions=all",
     ],
 )
-def test_closing_the_tab_ends_what_it_asked_for(stored: Session, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_the_tab_ends_its_requests(stored: Session, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = Endless(stored)
     source = Source(Session(backend, name="endless"), [Reading])  # type: ignore[arg-type]
-    # Of what the source looks at by itself nothing is endless.
+    # The source's own background reads are not endless.
     monkeypatch.setattr(source, "catalogue", Source(stored, [Reading]).catalogue)
     with serving(source) as url:
         connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"))
@@ -103,7 +103,7 @@ def test_closing_the_tab_ends_what_it_asked_for(stored: Session, asked: str, mon
 
 
 def events(url: str) -> Iterator[tuple[str, Any, str]]:
-    """Name, data and id of the events of a stream."""
+    """Yields the name, data and id of each event of a stream."""
     with httpx.stream("GET", url, timeout=30) as answer:
         event: dict[str, str] = {}
         for line in answer.iter_lines():
@@ -115,17 +115,17 @@ def events(url: str) -> Iterator[tuple[str, Any, str]]:
                 event = {}
 
 
-def test_new_records_are_told_as_they_come(stored: Session) -> None:
+def test_new_records_are_streamed(stored: Session) -> None:
     with serving(Source(stored, [Reading]), poll=0.02) as url:
         follower = events(f"{url}api/follow?series=1/1/1")
         assert next(follower)[0] == "begin"
         stored.add(Reading(cid=1, mid=2, moid=1, cap=START, volts=5.0))  # of another series
         stored.add(Reading(cid=1, mid=1, moid=1, cap=START + 10**6, volts=7.0))
         stored.flush()
-        name, told, position = next(follower)
-        assert (name, told["count"], told["start"]) == ("new", 1, "2026-11-01T00:00:00.001Z")
-        assert told["records"][0]["volts"] == 7.0
-        # Whoever comes back with the position goes on there, and gets what he has missed.
+        name, data, position = next(follower)
+        assert (name, data["count"], data["start"]) == ("new", 1, "2026-11-01T00:00:00.001Z")
+        assert data["records"][0]["volts"] == 7.0
+        # A client that reconnects with its position continues there and misses nothing.
         stored.add(Reading(cid=1, mid=1, moid=1, cap=START + 10**7, volts=8.0))
         stored.flush()
         with httpx.stream("GET", f"{url}api/follow?series=1/1/1", headers={"Last-Event-ID": position}) as answer:
@@ -134,7 +134,7 @@ def test_new_records_are_told_as_they_come(stored: Session) -> None:
         assert [each["volts"] for each in json.loads(data.removeprefix("data: "))["records"]] == [8.0]
 
 
-def test_there_are_only_so_many_followers(stored: Session) -> None:
+def test_number_of_followers_is_limited(stored: Session) -> None:
     source = Source(stored, [Reading])
     object.__setattr__(source.limits, "followers", 1)
     with serving(source, poll=0.02) as url:
@@ -147,7 +147,7 @@ def test_there_are_only_so_many_followers(stored: Session) -> None:
         eventually(lambda: next(events(f"{url}api/follow"), None) is not None)
 
 
-def test_a_server_is_shown_and_its_list_is_honest() -> None:
+def test_server_list_says_that_it_is_incomplete() -> None:
     fresh = to_ns(time.time_ns() // 10**9 * 10**9 - 978_307_200 * 10**9)
     with ExitStack() as shown, ExitStack() as served:
         behind = shown.enter_context(connect("memory:"))
@@ -173,7 +173,7 @@ def test_a_server_is_shown_and_its_list_is_honest() -> None:
 
 
 class Command:
-    """`tsmodel ui` in a process of its own."""
+    """`tsmodel ui` in its own process."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
@@ -207,7 +207,7 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_command_serves_until_it_is_interrupted(directory: Path) -> None:
+def test_command_serves_until_interrupted(directory: Path) -> None:
     command = Command(directory, "readings.tsdb", "--model", "meters.py", "--port", "0")
     url = command.url()
     assert url.startswith("http://127.0.0.1:")
@@ -228,7 +228,7 @@ def test_the_command_serves_until_it_is_interrupted(directory: Path) -> None:
     assert ended.wait(10)
 
 
-def test_beyond_this_machine_there_is_a_token(directory: Path) -> None:
+def test_public_address_requires_a_token(directory: Path) -> None:
     command = Command(directory, "readings.tsdb", "--host", "0.0.0.0", "--port", "0")
     address, _, token = command.url().partition("#token=")
     assert len(token) >= 32
@@ -252,7 +252,7 @@ def test_beyond_this_machine_there_is_a_token(directory: Path) -> None:
         (["readings.tsdb", "--host", "no.such.host.invalid"], 1, "cannot listen on no.such.host.invalid"),
     ],
 )
-def test_wrong_arguments_are_told_at_once(
+def test_invalid_arguments(
     directory: Path, arguments: list[str], status: int, said: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -265,9 +265,7 @@ def test_wrong_arguments_are_told_at_once(
     assert errors.count("\n") == 1
 
 
-def test_a_port_in_use_is_told(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_port_in_use(directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from tsmodel.cli import main
 
     monkeypatch.chdir(directory)
@@ -279,9 +277,7 @@ def test_a_port_in_use_is_told(
     )
 
 
-def test_a_missing_library_is_told(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_library(directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from tsmodel.cli import main, ui
 
     monkeypatch.chdir(directory)

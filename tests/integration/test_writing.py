@@ -1,4 +1,4 @@
-"""Writes that fail: what a session says of them is true of what the server stored, and nothing is lost or stored twice."""
+"""Failed writes: the session reports correctly what the server stored, and nothing is lost or stored twice."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ _next_cid = iter(range(1, 10**6))
 
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
 @pytest.mark.parametrize("with_acq", [False, pytest.param(True, marks=pytest.mark.long)], ids=["put", "puta"])
-def test_the_account_is_true_wherever_the_connection_is_cut(
+def test_write_error_is_right_wherever_the_connection_is_cut(
     opened: Opener, server: tuple[str, int], proxy: Proxy, reset: bool, with_acq: bool
 ) -> None:
     whole = put_size(2) + (16 if with_acq else 0)
@@ -108,7 +108,7 @@ def test_the_account_is_true_wherever_the_connection_is_cut(
 
 
 @pytest.mark.parametrize("with_acq", [False, True], ids=["put", "puta"])
-def test_checking_stores_each_record_once_wherever_it_was_cut(
+def test_reconciling_stores_each_record_once_wherever_the_connection_is_cut(
     opened: Opener, server: tuple[str, int], proxy: Proxy, with_acq: bool
 ) -> None:
     before, answered = (0, 0) if with_acq else (GETACQ, GETACQ_ANSWER)
@@ -119,7 +119,7 @@ def test_checking_stores_each_record_once_wherever_it_was_cut(
     for cut in cuts:
         cid = next(_next_cid)
         proxy.cuts = [cut]
-        # The server has the whole put only in one case. A busy machine may take long to store it then.
+        # In only one case has the server received the whole put. A busy machine may take long to store it.
         settle = "2s" if cut.to_server == before + size else "50ms"
         with opened(url(proxy.address), retry=Retry(on_unknown="check", settle=settle, first="1ms")) as session:
             session.add_all(rows(2, cid=cid, acq=77), keep_acq=with_acq)
@@ -136,7 +136,7 @@ def test_checking_stores_each_record_once_wherever_it_was_cut(
         assert caps(server, cid + 10**6) == {0: 1}, cut
 
 
-def test_what_is_in_doubt_is_left_alone_and_told_again(opened: Opener, server: tuple[str, int], proxy: Proxy) -> None:
+def test_in_doubt_records_are_kept_and_reported_again(opened: Opener, server: tuple[str, int], proxy: Proxy) -> None:
     cid = next(_next_cid)
     proxy.cuts = [Cut(from_server=1)]
     with opened(url(proxy.address)) as session:
@@ -156,7 +156,7 @@ def test_what_is_in_doubt_is_left_alone_and_told_again(opened: Opener, server: t
     assert caps(server, cid) == dict.fromkeys(range(5), 1)
 
 
-def test_duplicates_are_stored_when_asked_for(opened: Opener, server: tuple[str, int], proxy: Proxy) -> None:
+def test_duplicates_are_stored_on_request(opened: Opener, server: tuple[str, int], proxy: Proxy) -> None:
     cid = next(_next_cid)
     proxy.cuts = [Cut(from_server=1), Cut(from_server=1)]
     with opened(url(proxy.address)) as session:
@@ -171,7 +171,7 @@ def test_duplicates_are_stored_when_asked_for(opened: Opener, server: tuple[str,
     assert caps(server, cid) == {0: 3, 1: 3}
 
 
-def test_a_policy_of_duplicates(opened: Opener, server: tuple[str, int], proxy: Proxy) -> None:
+def test_retry_policy_duplicate(opened: Opener, server: tuple[str, int], proxy: Proxy) -> None:
     cid = next(_next_cid)
     proxy.cuts = [Cut(to_server=30), Cut(from_server=1)]
     with opened(url(proxy.address), retry=Retry(on_unknown="duplicate", first="1ms")) as session:
@@ -180,7 +180,7 @@ def test_a_policy_of_duplicates(opened: Opener, server: tuple[str, int], proxy: 
     assert caps(server, cid) == {0: 2, 1: 2}
 
 
-def test_records_that_keep_their_acq_are_never_stored_twice(opened: Opener, server: tuple[str, int], proxy: Proxy) -> None:
+def test_puta_records_are_never_stored_twice(opened: Opener, server: tuple[str, int], proxy: Proxy) -> None:
     cid = next(_next_cid)
     proxy.cuts = [Cut(from_server=1)]
     with opened(url(proxy.address)) as session:
@@ -193,7 +193,7 @@ def test_records_that_keep_their_acq_are_never_stored_twice(opened: Opener, serv
 
 
 @pytest.mark.parametrize("status", [-1, -2, -3, -6, -7, -99])
-def test_a_refusal_stores_nothing(opened: Opener, status: int) -> None:
+def test_refused_put_stores_nothing(opened: Opener, status: int) -> None:
     refusal = answering(put_size(2), status.to_bytes(4, "little", signed=True) + bytes(8))
     with playing(refusal) as address, abandoned(opened(url(address))) as session:
         session.add_all(rows(2))
@@ -204,7 +204,7 @@ def test_a_refusal_stores_nothing(opened: Opener, status: int) -> None:
         assert caught.value.not_stored_numbers == range(2)
 
 
-def test_a_server_that_ran_out_of_time_leaves_doubt(opened: Opener) -> None:
+def test_server_timeout_leaves_the_put_in_doubt(opened: Opener) -> None:
     timed_out = answering(put_size(2), (-4).to_bytes(4, "little", signed=True) + bytes(8))
     with playing(timed_out) as address, abandoned(opened(url(address))) as session:
         session.add_all(rows(2))
@@ -212,14 +212,14 @@ def test_a_server_that_ran_out_of_time_leaves_doubt(opened: Opener) -> None:
             session.flush()
 
 
-def test_a_server_that_is_silent_leaves_doubt(opened: Opener) -> None:
+def test_silent_server_leaves_the_put_in_doubt(opened: Opener) -> None:
     with playing(silent) as address, abandoned(opened(url(address, timeout=0.2))) as session:
         session.add_all(rows(2))
         with pytest.raises(WriteError, match="timed out|nothing for.*2 are in doubt"):
             session.flush()
 
 
-def test_a_server_that_is_gone_leaves_none(opened: Opener) -> None:
+def test_put_on_a_closed_connection_accounts_for_all_records(opened: Opener) -> None:
     def hang_up(connection: Any) -> None:
         receive(connection, GETACQ)
         connection.sendall(bytes(12)[:4] + (8).to_bytes(8, "little") + bytes(8))
@@ -234,7 +234,7 @@ def test_a_server_that_is_gone_leaves_none(opened: Opener) -> None:
             assert len(caught.value.not_stored) + len(caught.value.unknown) == 2
 
 
-def test_temporary_refusals_are_tried_again(opened: Opener) -> None:
+def test_temporary_refusals_are_retried(opened: Opener) -> None:
     refusal = answering(put_size(2), (-3).to_bytes(4, "little", signed=True) + bytes(8))
     stored = answering(
         put_size(2), bytes(4) + (16).to_bytes(8, "little") + (5).to_bytes(8, "little") + (6).to_bytes(8, "little")
@@ -246,7 +246,7 @@ def test_temporary_refusals_are_tried_again(opened: Opener) -> None:
             assert (receipt.count, receipt.acq_min, receipt.acq_max) == (2, 5, 6)
 
 
-def test_attempts_are_counted(opened: Opener) -> None:
+def test_number_of_attempts(opened: Opener) -> None:
     refusal = answering(put_size(2), (-3).to_bytes(4, "little", signed=True) + bytes(8))
     with playing(refusal, refusal) as address:
         with abandoned(opened(url(address), retry=Retry(attempts=2, first="1ms"))) as session:
@@ -255,7 +255,7 @@ def test_attempts_are_counted(opened: Opener) -> None:
                 session.flush()
 
 
-def test_only_what_failed_is_kept(opened: Opener, server: tuple[str, int], proxy: Proxy) -> None:
+def test_only_failed_records_stay_pending(opened: Opener, server: tuple[str, int], proxy: Proxy) -> None:
     cid = next(_next_cid)
     with opened(url(proxy.address), batch_size=4) as session:
         session.add_all(rows(4, cid=cid))
@@ -278,7 +278,7 @@ def test_only_what_failed_is_kept(opened: Opener, server: tuple[str, int], proxy
     assert caps(server, cid) == dict.fromkeys(range(6), 1)
 
 
-def test_encoding_comes_before_sending_also_when_some_keep_their_acq(opened: Opener, server: tuple[str, int]) -> None:
+def test_all_records_are_encoded_before_any_is_sent(opened: Opener, server: tuple[str, int]) -> None:
     cid = next(_next_cid)
     with opened(url(server)) as session:
         session.add_all(rows(2, cid=cid))
@@ -296,7 +296,7 @@ def test_encoding_comes_before_sending_also_when_some_keep_their_acq(opened: Ope
     assert kept == [(2, 5), (3, 5), (4, 6)]
 
 
-def test_a_reader_sees_what_was_committed(opened: Opener, server: tuple[str, int]) -> None:
+def test_wait_committed_makes_records_visible(opened: Opener, server: tuple[str, int]) -> None:
     cid = next(_next_cid)
     with opened(url(server)) as session:
         session.add_all(rows(3, cid=cid))
@@ -312,7 +312,7 @@ def test_a_reader_sees_what_was_committed(opened: Opener, server: tuple[str, int
         Receipt(1, 5, 5).wait_committed()
 
 
-def test_a_receipt_waits_by_itself_where_waiting_may_block() -> None:
+def test_receipt_wait_committed() -> None:
     with connect("memory:") as session:
         session.add_all(rows(2))
         receipt = session.flush()
@@ -329,7 +329,7 @@ def connect_and_close() -> Receipt:
         return session.flush()
 
 
-def test_a_commit_that_does_not_come(opened: Opener) -> None:
+def test_wait_committed_times_out(opened: Opener) -> None:
     def stuck(connection: Any) -> None:
         receive(connection, put_size(1))
         connection.sendall(bytes(4) + (16).to_bytes(8, "little") + (5).to_bytes(8, "little") * 2)
@@ -348,7 +348,7 @@ def test_a_commit_that_does_not_come(opened: Opener) -> None:
         assert (caught.value.acq, caught.value.wanted) == (5, 5)
 
 
-def test_corrections_have_the_same_key(opened: Opener, server: tuple[str, int]) -> None:
+def test_corrections_keep_the_key(opened: Opener, server: tuple[str, int]) -> None:
     cid = next(_next_cid)
     with opened(url(server)) as session:
         session.add_all(rows(1, cid=cid))
@@ -394,9 +394,7 @@ def additions(draw: st.DrawFn) -> list[tuple[Any, bool]]:
         max_size=3,
     ),
 )
-def test_everything_is_stored_exactly_once_whatever_happens(
-    opened: Opener, added: list[tuple[Any, bool]], cuts: list[Cut]
-) -> None:
+def test_every_record_is_stored_exactly_once(opened: Opener, added: list[tuple[Any, bool]], cuts: list[Cut]) -> None:
     def content(row: Any, acq: int) -> tuple[Any, ...]:
         return (type(row).__name__, *row.key.astuple()[:4], acq, getattr(row, "counter", getattr(row, "code", None)))
 

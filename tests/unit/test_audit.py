@@ -1,4 +1,4 @@
-"""The gate's look for dependencies with known vulnerabilities."""
+"""The gate's check for dependencies with known vulnerabilities."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ some = ["c[more]>=2.1; python_version < '4'"]
 """
 
 
-@pytest.mark.skipif(not SCRIPT.exists(), reason="not in a checkout")
-def test_what_is_bad_is_found_among_what_is_allowed_and_what_is_installed() -> None:
+@pytest.mark.skipif(not SCRIPT.exists(), reason="needs a source checkout")
+def test_vulnerable_versions_are_found_among_allowed_and_installed_ones() -> None:
     audit = runpy.run_path(str(SCRIPT))
     version = audit["Version"]
     bad = audit["known_bad"]("# a comment\nA <1.1 CVE-1\nb >=3,<4 CVE-2\nc <2.1 CVE-3\nd <9 CVE-4\n")
@@ -30,8 +30,8 @@ def test_what_is_bad_is_found_among_what_is_allowed_and_what_is_installed() -> N
     ]
 
 
-@pytest.mark.skipif(not SCRIPT.exists(), reason="not in a checkout")
-def test_no_dependency_may_be_as_old_as_a_known_fault() -> None:
+@pytest.mark.skipif(not SCRIPT.exists(), reason="needs a source checkout")
+def test_no_dependency_allows_a_vulnerable_version() -> None:
     audit = runpy.run_path(str(SCRIPT))
     bad = audit["known_bad"]((SCRIPT.parent / "known-bad.txt").read_text(encoding="utf-8"))
     assert len(bad) > 5

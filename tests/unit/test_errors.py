@@ -1,4 +1,4 @@
-"""The errors: one root, families, data as attributes, and all of them picklable."""
+"""Errors: one root class, families, data as attributes, and pickling."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ DATA: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
-def test_every_error_has_the_one_root_and_can_be_pickled(kind: type[TSModelError]) -> None:
+def test_every_error_has_the_root_class_and_can_be_pickled(kind: type[TSModelError]) -> None:
     assert issubclass(kind, TSModelError)
     data = DATA.get(kind.__name__, {})
     error = kind("what went wrong", **data)
@@ -75,14 +75,14 @@ def test_every_error_of_the_module_is_listed() -> None:
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
-def test_the_data_of_every_error_are_tried_here(kind: type[TSModelError]) -> None:
+def test_every_error_with_data_has_an_example(kind: type[TSModelError]) -> None:
     declared = {name for each in kind.__mro__ if issubclass(each, TSModelError) for name in inspect.get_annotations(each)}
     assert declared == set(DATA.get(kind.__name__, {}))
     with pytest.raises(TypeError, match=f"^{kind.__name__} has no attribute 'colour'$"):
         kind("message", colour="red")
 
 
-def test_data_may_be_left_out() -> None:
+def test_data_is_optional() -> None:
     for kind in EXCEPTIONS:
         error = kind("message")
         assert all(getattr(error, name) in (None, b"", 0, ()) for name in DATA.get(kind.__name__, {}))
@@ -103,7 +103,7 @@ def test_data_may_be_left_out() -> None:
         (errors.UnflushedWarning, UserWarning),
     ],
 )
-def test_errors_are_also_what_python_would_raise(kind: type[Exception], builtin: type[Exception]) -> None:
+def test_errors_are_also_builtin_errors(kind: type[Exception], builtin: type[Exception]) -> None:
     assert issubclass(kind, builtin)
 
 
@@ -122,7 +122,7 @@ def test_errors_are_also_what_python_would_raise(kind: type[Exception], builtin:
         (errors.StoreCorruptError, errors.StoreError),
     ],
 )
-def test_families(kind: type[Exception], family: type[Exception]) -> None:
+def test_error_families(kind: type[Exception], family: type[Exception]) -> None:
     assert issubclass(kind, family)
 
 
@@ -137,5 +137,5 @@ def test_families(kind: type[Exception], family: type[Exception]) -> None:
         (ConversionFault("has 3 cells", line=3), "line 3: has 3 cells"),
     ],
 )
-def test_a_fault_says_where_it_is(fault: ConversionFault, text: str) -> None:
+def test_fault_names_its_place(fault: ConversionFault, text: str) -> None:
     assert str(fault) == text

@@ -1,4 +1,4 @@
-"""The house: rooms import only rooms above them, and only `io` and what serves know sockets."""
+"""House rules: rooms import only rooms above them, and only `io` and the serving rooms use sockets."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ which need models; what `tsmodel ui` runs, which reads text as commands do."""
 
 
 def faults(package: Path) -> Iterator[str]:
-    """All violations of the house rules in a package's tree."""
+    """Returns all violations of the house rules in a package tree."""
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
         room = name.split("/")[0].removesuffix(".py")
@@ -101,12 +101,12 @@ def faults(package: Path) -> Iterator[str]:
 
 
 class Import(NamedTuple):
-    """An import of a module.
+    """An import in a module.
 
     Attributes:
-        node: where it stands.
-        module: what is imported, or from where.
-        is_for_types: whether only checkers see it.
+        node: position in the source.
+        module: imported module.
+        is_for_types: whether only type checkers see it.
         is_late: whether it is inside a function.
     """
 
@@ -118,20 +118,20 @@ class Import(NamedTuple):
 
 @cache
 def parsed(source: str) -> ast.Module:
-    """The tree of a module: several tests look at the same ones."""
+    """Parses a module, cached because several tests need it."""
     return ast.parse(source)
 
 
 @cache
 def imports(source: str) -> list[Import]:
-    """All imports of a module."""
+    """Returns all imports of a module."""
     found: list[Import] = []
 
     def visit(node: ast.AST, is_for_types: bool, is_late: bool) -> None:
         if isinstance(node, ast.Import):
             found.extend(Import(node, alias.name, is_for_types, is_late) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
+            assert node.level == 0, "imports must be absolute"
             found.append(Import(node, node.module or "", is_for_types, is_late))
         elif isinstance(node, ast.stmt | ast.Module | ast.ExceptHandler | ast.match_case):
             checked = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
@@ -145,7 +145,7 @@ def imports(source: str) -> list[Import]:
 
 
 def cycles(package: Path) -> list[list[str]]:
-    """Import cycles between modules, without imports that are only for types or late."""
+    """Returns import cycles between modules, ignoring late imports and those for types."""
     edges: dict[str, set[str]] = {}
     for path in package.rglob("*.py"):
         module = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")

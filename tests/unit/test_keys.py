@@ -1,4 +1,4 @@
-"""Keys and key ranges: wire form, order, what can be stored, and ranges that cannot be built invalid."""
+"""Keys and key ranges: wire form, order, storable values, and validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAST = Key(0, -(2**63), -(2**31), -(2**63), -(2**63))
 GREATEST = Key(2**31 - 1, 2**63 - 1, 2**31 - 1, 2**63 - 1, 2**63 - 1)
 
 
-def test_a_component_that_is_not_set_is_minus_one() -> None:
+def test_unset_component_is_minus_one() -> None:
     assert Key().astuple() == (-1, -1, -1, -1, -1)
     assert Key(mid=5) == Key(-1, 5, -1, -1, -1)
 
@@ -34,7 +34,7 @@ def test_keys_are_values() -> None:
         key.cid = 2  # type: ignore[misc]
 
 
-def test_keys_are_ordered_by_their_components_in_wire_order() -> None:
+def test_keys_are_ordered_by_component() -> None:
     keys = [Key(0, 9, 9, 9, 9), Key(1, 0, 9, 9, 9), Key(1, 1, 0, 9, 9), Key(1, 1, 1, 0, 9), Key(1, 1, 1, 1, 0)]
     assert max(keys) == keys[-1]
     assert all(one < other for one, other in pairwise(keys))
@@ -57,7 +57,7 @@ def test_from_bytes(key: Key) -> None:
     assert unpack_key(b"some" + key.to_bytes(), 4) == key
 
 
-def test_bytes_that_are_no_key() -> None:
+def test_invalid_key_bytes() -> None:
     assert Key.from_bytes(bytes(31)) is None
     assert Key.from_bytes(bytes(32), 1) is None
     assert Key.bytes_count() == 32
@@ -65,12 +65,12 @@ def test_bytes_that_are_no_key() -> None:
         unpack_key(bytes(32), 1)
 
 
-def test_a_component_that_does_not_fit_the_wire() -> None:
+def test_component_out_of_wire_range() -> None:
     with pytest.raises(KeyRangeError, match="does not fit the wire"):
         Key(2**31).to_bytes()
 
 
-def test_the_dtype_has_the_wire_form() -> None:
+def test_dtype_has_the_wire_form() -> None:
     assert KEY_DTYPE.itemsize == KEY_SIZE == 32
     assert KEY_DTYPE.names == ("cid", "mid", "moid", "cap", "acq")
 
@@ -87,16 +87,16 @@ def test_is_storable(name: str) -> None:
 
 
 @pytest.mark.parametrize(("key", "valid"), [(Key(), False), (Key(-1, 0), False), (Key(0), True), (Key(cid=1), True)])
-def test_a_key_is_valid_when_its_cid_is_not_negative(key: Key, valid: bool) -> None:
+def test_key_is_valid_if_its_cid_is_not_negative(key: Key, valid: bool) -> None:
     assert key.valid() is valid
 
 
-def test_ends_of_ranges_are_valid_and_the_upper_one_is_not_storable() -> None:
+def test_range_bounds_are_valid_and_the_upper_one_is_not_storable() -> None:
     assert (LEAST.valid(), LEAST.is_storable()) == (True, True)
     assert (GREATEST.valid(), GREATEST.is_storable()) == (True, False)
 
 
-def test_a_key_passes_for_a_dataclass() -> None:
+def test_key_is_a_dataclass() -> None:
     assert dataclasses.is_dataclass(Key)
     assert dataclasses.replace(Key.max(), cid=0, acq=7) == Key(0, 2**63 - 1, 2**31 - 1, 2**63 - 1, 7)
     assert dataclasses.asdict(Key(1, 2, 3, 4, 5)) == {"cid": 1, "mid": 2, "moid": 3, "cap": 4, "acq": 5}
@@ -121,13 +121,13 @@ def test_keys_match_patterns() -> None:
             raise AssertionError
 
 
-def test_a_range_holds_everything_unless_told_otherwise() -> None:
+def test_default_range_holds_everything() -> None:
     assert KeyRange() == KeyRange(LEAST, GREATEST)
     assert str(KeyRange()) == "all keys"
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_a_range_takes_what_its_components_can_be(name: str) -> None:
+def test_range_accepts_all_component_values(name: str) -> None:
     limits = LIMITS[name]
     assert KeyRange.of(**{name: (limits.least, limits.bound)}) == KeyRange()
     for interval, end in (((limits.least - 1, 5), "min"), ((0, limits.bound + 1), "max")):
@@ -137,29 +137,29 @@ def test_a_range_takes_what_its_components_can_be(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [1.0, "1", None, True])
-def test_a_range_takes_ints(value: object) -> None:
+def test_range_refuses_non_ints(value: object) -> None:
     with pytest.raises(KeyRangeError, match="must be an int"):
         KeyRange(Key(value, 0, 0, 0, 0))  # type: ignore[arg-type]
 
 
-def test_an_unset_cid_is_explained() -> None:
+def test_unset_cid_is_explained() -> None:
     with pytest.raises(KeyRangeError, match="-1 stands for a component that is not set"):
         KeyRange(Key(), Key.max())
 
 
-def test_an_unknown_component() -> None:
+def test_unknown_component() -> None:
     with pytest.raises(KeyRangeError, match="'cip' is not a key component"):
         KeyRange.of(cip=(1, 2))
 
 
 @pytest.mark.parametrize("interval", ["abc", 5, (1, 2, 3), None])
-def test_what_is_no_interval(interval: object) -> None:
+def test_invalid_intervals(interval: object) -> None:
     with pytest.raises(KeyRangeError, match=r"^cid takes a half-open interval, \(least, end\), not ") as caught:
         KeyRange.of(cid=interval)  # type: ignore[arg-type]
     assert caught.value.field == "cid"
 
 
-def test_a_range_is_a_box_and_not_lexicographic() -> None:
+def test_range_is_a_box_not_lexicographic() -> None:
     box = KeyRange(Key(1, 10, 0, 0, 0), Key(3, 20, 9, 9, 9))
     assert Key(2, 15, 1, 1, 1) in box
     assert Key(2, 5, 1, 1, 1) not in box
@@ -172,18 +172,18 @@ def test_ranges_are_values() -> None:
     assert pickle.loads(pickle.dumps(box)) == box
 
 
-def test_ranges_show_what_they_limit() -> None:
+def test_repr_of_a_range_shows_its_limits() -> None:
     box = KeyRange.of(cid=(1, 2), mid=(5, 9), moid=(-(2**31), 3), cap=(0, 2**63 - 1))
     assert str(box) == "cid 1, mid [5, 9), moid [min, 3), cap [0, max)"
 
 
-def test_the_hull_of_ranges() -> None:
+def test_hull_of_ranges() -> None:
     assert KeyRange.of(cid=(1, 2)).hull(KeyRange.of(cid=(5, 9))) == KeyRange.of(cid=(1, 9))
     assert KeyRange.of(cid=(1, 2)).hull(KeyRange.of(mid=(5, 9))) == KeyRange()
 
 
 @pytest.mark.parametrize("empty", [(9, 9), (9, 4), (0, 0)])
-def test_an_empty_range_adds_nothing_to_a_hull(empty: tuple[int, int]) -> None:
+def test_empty_range_does_not_extend_a_hull(empty: tuple[int, int]) -> None:
     box, nothing = KeyRange.of(cid=(1, 2)), KeyRange.of(cid=empty)
     assert box.hull(nothing) == nothing.hull(box) == box
 
@@ -195,7 +195,7 @@ def test_every_range_covers_an_empty_one() -> None:
     assert not nothing.covers(KeyRange.of(cid=(1, 2)))
 
 
-def test_subtracting_what_covers_leaves_nothing() -> None:
+def test_subtracting_a_covering_range_leaves_nothing() -> None:
     box = KeyRange.of(cid=(1, 5))
     assert box.subtract(KeyRange()) == []
     assert box.subtract(KeyRange.of(cid=(5, 9))) == [box]

@@ -1,4 +1,4 @@
-"""Importing tsmodel is cheap: names are loaded when they are first used, with what they need and nothing else."""
+"""Lazy imports: names load on first use, with what they need and nothing else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ HEAVY_HELP = ("codegen", "serve")
 
 
 def loaded(program: str) -> set[str]:
-    """The modules that a program loads, in an interpreter of its own."""
+    """Returns the modules that a program loads in a fresh interpreter."""
     here = f"import sys\nsys.path.insert(0, {str(ROOT.parent)!r})\n"
     command = [sys.executable, "-I", "-c", f"{here}{program}\nprint(*sys.modules)"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -58,20 +58,20 @@ def loaded(program: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_tsmodel_loads_no_part_of_it_and_no_library() -> None:
+def test_importing_tsmodel_loads_no_submodule_and_no_library() -> None:
     found = loaded("import tsmodel")
     assert {name for name in found if name.startswith("tsmodel")} == {"tsmodel", "tsmodel.lazily"}
     assert not found & (SLOW | {"attr", "msgspec", "numpy", "sqlite3"})
 
 
-def test_a_model_loads_neither_files_nor_network_nor_formats() -> None:
+def test_defining_a_model_loads_no_storage_network_or_formats() -> None:
     found = loaded(MODEL.replace(", connect", ""))
     assert not found & (SLOW | {"attr", "html", "logging", "sqlite3", "urllib.parse", "zoneinfo"})
     rooms = {name.split(".")[1] for name in found if name.startswith("tsmodel.")}
     assert not rooms & {"backend", "codegen", "frames", "query", "schema", "server", "session", "store"}
 
 
-def test_an_embedded_session_loads_nothing_of_the_network() -> None:
+def test_embedded_session_loads_no_network_code() -> None:
     found = loaded(EMBEDDED)
     assert not found & SLOW
     assert not found & {
@@ -82,8 +82,8 @@ def test_an_embedded_session_loads_nothing_of_the_network() -> None:
     }
 
 
-def test_help_of_a_command_loads_neither_models_nor_numpy() -> None:
-    """One after another in one interpreter: the first that loads something is named."""
+def test_command_help_loads_neither_models_nor_numpy() -> None:
+    """Runs all commands in one interpreter and names the first that loads one of them."""
     program = f"""
 import sys
 from tsmodel.cli import main
@@ -118,7 +118,7 @@ def test_checkers_and_interpreter_see_the_same_names(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", LAZY)
-def test_no_name_is_that_of_a_module_which_would_take_its_place(package: str) -> None:
+def test_no_exported_name_is_shadowed_by_a_module(package: str) -> None:
     module = import_module(package)
     folder = Path(str(module.__file__)).parent
     modules = {path.name.removesuffix(".py") for path in folder.iterdir()}
@@ -129,17 +129,17 @@ def test_no_name_is_that_of_a_module_which_would_take_its_place(package: str) ->
 
 
 @pytest.mark.parametrize("package", LAZY)
-def test_a_name_that_does_not_exist_is_refused(package: str) -> None:
+def test_unknown_name_raises_attribute_error(package: str) -> None:
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'readings'"):
         _ = import_module(package).readings
 
 
-def test_every_name_comes_with_a_star() -> None:
+def test_star_import_has_every_name() -> None:
     names: dict[str, object] = {}
     exec("from tsmodel import *", names)
     assert set(tsmodel.__all__) <= set(names)
 
 
-def test_parts_are_reached_after_importing_tsmodel_alone() -> None:
+def test_submodules_are_reachable_from_tsmodel() -> None:
     parts = ("codegen", "errors", "interop", "schema", "server", "testing")
     assert {f"tsmodel.{part}" for part in parts} <= loaded(f"import tsmodel\nfor part in {parts}: getattr(tsmodel, part)")

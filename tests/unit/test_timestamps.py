@@ -122,7 +122,7 @@ def test_to_ns_refuses(value: object, message: str) -> None:
         to_ns(value)  # type: ignore[arg-type]
 
 
-def test_a_time_zone_without_an_offset_is_naive() -> None:
+def test_time_zone_without_an_offset_is_naive() -> None:
     class Nowhere(dt.tzinfo):
         def utcoffset(self, when: dt.datetime | None) -> None:
             return None
@@ -131,7 +131,7 @@ def test_a_time_zone_without_an_offset_is_naive() -> None:
         to_ns(dt.datetime(2001, 1, 1, tzinfo=Nowhere()))
 
 
-def test_the_second_of_two_equal_wall_times_is_an_hour_later() -> None:
+def test_repeated_wall_time_is_an_hour_later() -> None:
     class Autumn(dt.tzinfo):
         def utcoffset(self, when: dt.datetime | None) -> dt.timedelta:
             return dt.timedelta(hours=1 if when is not None and when.fold else 2)
@@ -171,7 +171,7 @@ def test_to_datetime_rounds_down_on_both_sides_of_the_epoch() -> None:
     assert to_datetime(-1) == dt.datetime(2000, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
-def test_to_datetime_gives_the_time_zone_asked_for() -> None:
+def test_to_datetime_uses_the_requested_time_zone() -> None:
     east = dt.timezone(dt.timedelta(hours=2))
     assert to_datetime(0).tzinfo is UTC
     assert to_datetime(0, east).isoformat() == "2001-01-01T02:00:00+02:00"
@@ -188,13 +188,13 @@ def test_to_datetime64() -> None:
 
 @pytest.mark.parametrize("convert", [to_datetime, to_iso, to_datetime64])
 @pytest.mark.parametrize("ns", [LEAST - 1, GREATEST + 1])
-def test_what_is_no_int64_is_refused(convert: object, ns: int) -> None:
+def test_non_int64_values_are_refused(convert: object, ns: int) -> None:
     assert callable(convert)
     with pytest.raises(TimestampError, match=f"^{ns} is outside int64"):
         convert(ns)
 
 
-def test_unix_time_is_978307200_seconds_away() -> None:
+def test_unix_time_differs_by_978307200_seconds() -> None:
     assert to_unix_ns(0) == 978_307_200_000_000_000
     assert from_unix_ns(0) == -978_307_200_000_000_000
     assert to_unix_ns(GREATEST) == GREATEST + EPOCH_UNIX_NS
@@ -262,6 +262,6 @@ def test_duration_ns_refuses(value: object, message: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_timedelta64_without_a_unit() -> None:
+def test_timedelta64_without_a_unit() -> None:
     with pytest.raises(TimestampError, match="has no unit"):
         duration_ns(np.timedelta64(1))

@@ -1,4 +1,4 @@
-"""What tests of commands share: an empty working directory with a module of models, and a file of readings."""
+"""Shared fixtures of the command tests: a working directory with a module of models, and a file of readings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MINUTE = 60 * 10**9
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working directory."""
+    """A working directory with a module of models."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TSMODEL_URL", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
@@ -46,7 +46,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def run(work: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in the working directory."""
+    """Returns a function that runs a command in the working directory."""
 
     def run(*arguments: str | Path) -> Done:
         capsys.readouterr()
@@ -59,7 +59,7 @@ def run(work: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def readings(work: Path) -> Path:
-    """A file of 200 readings: two meters, a minute apart, 230 to 239 V."""
+    """A file of 200 readings of two meters, one per minute, between 230 and 239 V."""
     path = work / "readings.tsdb"
     (model,) = models_of(["meter_models:Reading"])
     rows = [

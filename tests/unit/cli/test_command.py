@@ -1,4 +1,4 @@
-"""The command as a whole: help, versions, what works without the extra, how it ends."""
+"""The `tsmodel` command: help, version, exit statuses, completion, and use without the extra `cli`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_help_of_each_command(run: Run, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_docs_say_what_a_command_takes(run: Run, name: str) -> None:
+def test_docs_list_the_options_of_each_command(run: Run, name: str) -> None:
     text = (DOCS / "command-line.md").read_text()
     section = text.partition(f"\n### `{name}`")[2].partition("\n## ")[0].partition("\n### ")[0]
     common = text.partition("\n## Reading")[0]
@@ -53,25 +53,25 @@ def test_the_docs_say_what_a_command_takes(run: Run, name: str) -> None:
     assert set(option.findall(shown)) - {"--help"} <= set(option.findall(section)) | set(option.findall(common))
 
 
-def test_the_docs_say_what_the_exit_status_means() -> None:
+def test_docs_list_the_exit_statuses() -> None:
     text = (DOCS / "command-line.md").read_text()
     for status, meaning in EXIT.items():
         assert f"| {status} | {meaning} |" in text
 
 
-def test_commands_that_there_are_not(run: Run) -> None:
+def test_unknown_command(run: Run) -> None:
     done = run("gett")
     assert (done.status, done.out) == (2, "")
     assert done.err == "tsmodel: there is no command 'gett'; did you mean get? (tsmodel --help lists them)\n"
 
 
-def test_options_that_there_are_not(run: Run) -> None:
+def test_unknown_option(run: Run) -> None:
     done = run("get", "--lmit", "3")
     hint = "; possible options: --limit, --mid, --moid (tsmodel get --help shows the arguments)\n"
     assert (done.status, done.err) == (2, f"tsmodel: No such option: --lmit{hint}")
 
 
-def test_models_that_cannot_be_imported(run: Run, readings: Path, work: Path) -> None:
+def test_model_that_fails_to_import(run: Run, readings: Path, work: Path) -> None:
     (work / "faulty.py").write_text("from tsmodel import Flot32")
     for model in ("faulty", "faulty.py", "faulty:Reading"):
         done = run("get", readings, "--model", model)
@@ -100,7 +100,7 @@ def test_debug_gives_the_traceback(work: Path) -> None:
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (BrokenPipeError, 141), (RuntimeError("x"), 1)])
-def test_how_it_ends(run: Run, readings: Path, monkeypatch: pytest.MonkeyPatch, error: Any, status: int) -> None:
+def test_exit_statuses(run: Run, readings: Path, monkeypatch: pytest.MonkeyPatch, error: Any, status: int) -> None:
     def broken(*_: object) -> None:
         raise error
 
@@ -118,7 +118,7 @@ def test_completion(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert wanted in run().out.split()
 
 
-def test_help_knows_the_defaults_and_languages_without_importing_them(run: Run) -> None:
+def test_help_matches_lazily_imported_defaults_and_languages(run: Run) -> None:
     from tsmodel.codegen import LANGUAGES
     from tsmodel.server import listener
     from tsmodel.session.target import DEFAULT_PORT

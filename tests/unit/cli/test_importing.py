@@ -1,4 +1,4 @@
-"""`tsmodel import`: a model inferred from a CSV file, saved, and used again."""
+"""`tsmodel import`: inferring a model from a CSV file, saving it and using it again."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_import(run: Run, work: Path, saved: str) -> None:
         (4712, 1230.0, 3, True, "x"),
     ]
     assert model_of(saved).layout.fields[0].name == "spannung"
-    # The same again, with the model that was saved, and with the one that is inferred.
+    # Import again, first with the saved model, then with the inferred one.
     for arguments in (("--model", saved), ("--tz", "Europe/Vienna", "--save", saved)):
         done = run("import", "meters.csv", "--to", "m.tsdb", "--unless-stored", *arguments)
         assert done.status == 0, done.err
@@ -54,7 +54,7 @@ def test_import(run: Run, work: Path, saved: str) -> None:
     assert len(list(model_of(saved).load_csv("meters.csv", **csv_options(saved)))) == 3
 
 
-def test_lines_that_are_wrong_are_kept(run: Run, work: Path) -> None:
+def test_invalid_lines_are_kept(run: Run, work: Path) -> None:
     text = METERS + "4711;25.10.2026;02:30;5;1;true;;\r\n4711;26.10.2026;02:30;hoch;1;true;;\r\n4711;too;few\r\n"
     (work / "meters.csv").write_bytes(text.encode())
     done = run("import", "meters.csv", "--to", "m.tsdb", "--tz", "Europe/Vienna")
@@ -69,7 +69,7 @@ def test_lines_that_are_wrong_are_kept(run: Run, work: Path) -> None:
         line.strip("\ufeff") for line in (text.splitlines()[0], *text.splitlines()[4:])
     ]
     assert len((work / "meters.rejected.txt").read_text().splitlines()) == 3
-    # What was rejected is read by the same model once it is mended.
+    # The same model reads the rejected lines once they are fixed.
     (work / "meters.rejected.csv").write_text("\n".join(kept[:2]) + "\n", encoding="utf-8")
     done = run(
         "import", "meters.rejected.csv", "--to", "m.tsdb", "--model", "meters.toml", "--ambiguous", "later", "--json"
@@ -142,7 +142,7 @@ def test_types(work: Path, cells: list[str], kind: str) -> None:
         ("1769860800000", "unix_ms", False),
     ],
 )
-def test_formats_of_times(work: Path, cell: str, form: str | None, is_local: bool) -> None:
+def test_time_formats(work: Path, cell: str, form: str | None, is_local: bool) -> None:
     model = found(work, f"timestamp,volts\n{cell},1\n", tz="UTC")
     assert (model.csv.get("time_format", {}).get("timestamp"), model.local_column is not None) == (form, is_local)
     (work / "f.toml").write_text(model.toml())
@@ -150,7 +150,7 @@ def test_formats_of_times(work: Path, cell: str, form: str | None, is_local: boo
     assert to_iso(row.cap).startswith("2026-01-31T00:00" if cell == "2026-01-31" else "2026-01-31T12:00")
 
 
-def test_what_else_is_found(work: Path) -> None:
+def test_inferred_dialect_and_names(work: Path) -> None:
     model = found(work, 'Export\n\ntime\tvolts\tvolts\tfür\n2026-01-01T00:00:00Z\t"1,5"\t2\tä\n', written="cp1252")
     assert model.csv["delimiter"] == "\t"
     assert model.csv["encoding"] == "cp1252"
@@ -172,7 +172,7 @@ def test_what_else_is_found(work: Path) -> None:
         (["t;v;w", "T;1.234;1.5", "U;2.345;2.5"], None, {"v": "Float64", "w": "Float64"}),
     ],
 )
-def test_a_mark_that_may_group_digits_is_no_decimal_point(
+def test_mark_that_may_group_digits_is_not_a_decimal_point(
     work: Path, lines: list[str], decimal: str | None, types: dict[str, str]
 ) -> None:
     text = "\n".join(lines).replace("T", "2026-01-02T10:00Z").replace("U", "2026-01-02T11:00Z")
@@ -181,7 +181,7 @@ def test_a_mark_that_may_group_digits_is_no_decimal_point(
     assert any("may group digits" in note for note in made.notes) == ("Text" in types.values())
 
 
-def test_columns_of_the_key(work: Path) -> None:
+def test_key_columns(work: Path) -> None:
     model = found(work, "cid,Meter ID,moid,cap,acq,volts\n1,2,3,2026-01-01T00:00:00Z,2026-01-01T00:00:00Z,5\n")
     assert (model.keywords, list(model.fields)) == ({}, ["volts"])
     (work / "f.toml").write_text(model.toml())
@@ -197,14 +197,14 @@ def test_columns_of_the_key(work: Path) -> None:
     assert model.notes == ["column 'meter' has lines without a value, but each record needs a mid, so it becomes a field"]
 
 
-def test_a_line_for_spreadsheets(work: Path) -> None:
+def test_spreadsheet_separator_line(work: Path) -> None:
     model = found(work, "sep=;\ntime;volts\n2026-01-01T00:00:00Z;1\n")
     (work / "f.toml").write_text(model.toml())
     (row,) = model_of("f.toml").load_csv(work / "f.csv", **csv_options("f.toml"))
     assert row.volts == 1  # type: ignore[attr-defined]
 
 
-def test_a_file_without_a_header(work: Path) -> None:
+def test_file_without_a_header(work: Path) -> None:
     model = found(work, "2026-01-01T00:00:00Z,4711,1.5\n2026-01-01T00:01:00Z,4711,1.5\n")
     assert list(model.fields) == ["column2", "column3"]
     (work / "f.toml").write_text(model.toml())
@@ -212,7 +212,7 @@ def test_a_file_without_a_header(work: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["class", "query", "acq", "9lives", "???", "layout", "a b-c", "schema"])
-def test_names_that_fields_cannot_have(work: Path, name: str) -> None:
+def test_column_names_that_fields_cannot_have(work: Path, name: str) -> None:
     model = found(work, f"time,{name},volts\n2026-01-01T00:00:00Z,1,2\n")
     for suffix, text in (("toml", model.toml()), ("py", model.python())):
         (work / f"f_{suffix}.{suffix}").write_text(text)
@@ -255,7 +255,7 @@ def test_names_that_fields_cannot_have(work: Path, name: str) -> None:
         ("time,a\n2026-01-01T00:00:00Z,1\n", ("--model", "meter_models:Reading", "--mid", "5"), "--mid is for"),
     ],
 )
-def test_what_has_to_be_said(run: Run, work: Path, text: str, arguments: tuple[str, ...], wording: str) -> None:
+def test_import_errors(run: Run, work: Path, text: str, arguments: tuple[str, ...], wording: str) -> None:
     (work / "a.csv").write_text(text)
     done = run("import", "a.csv", "--to", "a.tsdb", *arguments)
     assert (done.status, done.out) == (2, "")
@@ -264,7 +264,7 @@ def test_what_has_to_be_said(run: Run, work: Path, text: str, arguments: tuple[s
     assert sorted(each.name for each in work.iterdir()) == ["a.csv", "meter_models.py"]
 
 
-def test_a_dry_run_refuses_what_the_import_refuses(run: Run, work: Path) -> None:
+def test_dry_run_reports_the_errors_of_an_import(run: Run, work: Path) -> None:
     (work / "a.csv").write_text("time,a\n2026-01-01 12:00,1\n")
     done = run("import", "a.csv", "--time-format", "%d.%m.%Y", "--tz", "UTC", "--dry-run")
     assert (done.status, done.out) == (2, "")
@@ -289,7 +289,7 @@ def test_kinds_of_data_do_not_mix(run: Run, work: Path) -> None:
     assert run("import", "temps.csv", "--to", "m.tsdb", "--moid", "2").status == 0
     assert "230.5" in run("get", "m.tsdb", "-m", "meters.toml", "--json").out
     assert "21.5" not in run("get", "m.tsdb", "-m", "meters.toml", "--json").out
-    # The next number that is free, a corrected file with its own model, and the same file again.
+    # The next free number, a corrected file with its own model, and the same file again.
     assert "--moid 3" in run("import", "meters.csv", "--to", "m.tsdb", "--save", "other.toml").err
     (work / "meters.csv").write_text("mid,time,volts\n1,2026-01-01T00:00:00Z,231\n")
     done = run("import", "meters.csv", "--to", "m.tsdb", "--model", "meters.toml", "--unless-stored")
@@ -298,7 +298,7 @@ def test_kinds_of_data_do_not_mix(run: Run, work: Path) -> None:
     assert [json.loads(line)["volts"] for line in latest.splitlines()] == [231]
 
 
-def test_a_file_for_each_meter(run: Run, work: Path) -> None:
+def test_one_file_per_meter(run: Run, work: Path) -> None:
     for mid in ("1", "2"):
         (work / f"m{mid}.csv").write_text("time,volts\n2026-01-01T00:00:00Z,230.5\n")
         assert run("import", f"m{mid}.csv", "--to", "m.tsdb", "--mid", mid).status == 0
@@ -308,7 +308,7 @@ def test_a_file_for_each_meter(run: Run, work: Path) -> None:
     assert "or --model m2.toml to add" in done.err
 
 
-def test_files_that_there_are_not(run: Run, work: Path) -> None:
+def test_missing_files_and_targets(run: Run, work: Path) -> None:
     assert "there is no file" in run("import", "no.csv", "--to", "a.tsdb").err
     assert "is a directory" in run("import", ".", "--to", "a.tsdb").err
     (work / "a.csv").write_text("time,a\n2026-01-01T00:00:00Z,1\n")
@@ -334,7 +334,7 @@ def test_files_that_there_are_not(run: Run, work: Path) -> None:
         ("[csv]\ndelimter = ';'\n", "not delimter"),
     ],
 )
-def test_schemas_that_are_wrong(run: Run, readings: Path, work: Path, text: str, wording: str) -> None:
+def test_invalid_schema_files(run: Run, readings: Path, work: Path, text: str, wording: str) -> None:
     (work / "x.toml").write_text(text)
     done = run("get", readings, "--model", "x.toml")
     assert done.status == 2
@@ -342,7 +342,7 @@ def test_schemas_that_are_wrong(run: Run, readings: Path, work: Path, text: str,
     assert done.err.count("\n") == 1
 
 
-def test_lines_behind_those_that_types_are_inferred_from(run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_after_those_used_for_inference(run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsmodel.cli.inference._LOOK_LINES", 50)
     lines = [f"7,2026-03-01T00:{n:02}:00Z,{n}" for n in range(59)]
     (work / "m.csv").write_text("\n".join(["mid,time,count", *lines, "7,2026-03-02T00:00:00Z,2.5"]) + "\n")
@@ -359,7 +359,7 @@ def test_lines_behind_those_that_types_are_inferred_from(run: Run, work: Path, m
     assert '"records": 60' in run("info", "m.tsdb", "--json").out
 
 
-def test_a_file_that_is_seen_whole_has_no_such_note(run: Run, work: Path) -> None:
+def test_no_inference_note_for_a_file_read_completely(run: Run, work: Path) -> None:
     lines = [f"7,2026-03-01T00:{n:02}:00Z,{n}" for n in range(20)]
     (work / "m.csv").write_text("\n".join(["mid,time,count", *lines, "7,yesterday,3"]) + "\n")
     done = run("import", "m.csv", "--to", "m.tsdb")

@@ -15,7 +15,7 @@ from tsmodel.server import serve_in_thread
 
 
 def damaged(path: Path) -> None:
-    """Changes a byte within the first block."""
+    """Changes a byte in the first block."""
     with sqlite3.connect(path) as connection:
         number, data = connection.execute("SELECT * FROM blocks LIMIT 1").fetchone()
         column = [row[1] for row in connection.execute("PRAGMA table_info(blocks)")]
@@ -56,7 +56,7 @@ def test_compact(run: Run, readings: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["backup", "verify", "recover", "compact", "undo", "prune"])
-def test_files_only(run: Run, readings: Path, command: str) -> None:
+def test_commands_for_files_only(run: Run, readings: Path, command: str) -> None:
     new = {
         "backup": ("new.tsdb",),
         "recover": ("new.tsdb",),
@@ -153,10 +153,10 @@ def test_doctor_of_tls(run: Run, work: Path) -> None:
         assert "?tls=1" in done.out
 
 
-def test_recover_says_what_can_be_known(run: Run, readings: Path, work: Path) -> None:
+def test_recover_says_if_losses_are_unknown(run: Run, readings: Path, work: Path) -> None:
     from tsmodel import connect
 
-    with connect(readings):  # its journal has the puts
+    with connect(readings):  # leaves its puts in the journal
         (work / "copy.tsdb").write_bytes(readings.read_bytes())
     done = run("recover", "copy.tsdb", "saved.tsdb")
     assert done.status == 1

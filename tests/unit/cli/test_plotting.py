@@ -34,7 +34,7 @@ def test_plot(run: Run, readings: Path, work: Path) -> None:
         ((*MODEL, "-o", "no/where.png"), "there is no directory"),
     ],
 )
-def test_what_cannot_be_drawn(run: Run, readings: Path, arguments: tuple[str, ...], wording: str) -> None:
+def test_plot_errors(run: Run, readings: Path, arguments: tuple[str, ...], wording: str) -> None:
     done = run("plot", readings, *arguments)
     assert wording in done.err
     assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)

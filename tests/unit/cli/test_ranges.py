@@ -1,4 +1,4 @@
-"""Ranges as they are typed."""
+"""Ranges in command arguments."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_spans(text: str, start: str | None, end: str | None) -> None:
     assert span(text, UTC) == tuple(None if each is None else to_ns(each) for each in (start, end))
 
 
-def test_days_are_those_of_the_zone() -> None:
+def test_days_follow_the_time_zone() -> None:
     assert span("2026-10-25", VIENNA) == (to_ns("2026-10-24T22:00:00Z"), to_ns("2026-10-25T23:00:00Z"))
     assert span("2026-07-01T12:00..", VIENNA) == (to_ns("2026-07-01T10:00:00Z"), None)
 
 
-def test_spans_from_now() -> None:
+def test_relative_spans() -> None:
     before = now_ns()
     start, end = span("-1h30m", UTC)
     assert end is None
@@ -72,7 +72,7 @@ def test_spans_from_now() -> None:
         ("9999-12-31", "is not a time"),
     ],
 )
-def test_what_is_no_span(text: str, wording: str) -> None:
+def test_invalid_spans(text: str, wording: str) -> None:
     with pytest.raises(UsageError, match=wording):
         span(text, UTC)
 
@@ -88,7 +88,7 @@ def test_what_is_no_span(text: str, wording: str) -> None:
         ("2026-03-01T8:05:30+01:00..", "2026-03-01T08:05:30+01:00"),
     ],
 )
-def test_a_valid_form_is_suggested(text: str, meant: str) -> None:
+def test_error_suggests_a_valid_form(text: str, meant: str) -> None:
     with pytest.raises(UsageError, match="is not a time") as raised:
         span(text, UTC)
     assert str(raised.value).endswith(f"did you mean {meant}?")
@@ -96,7 +96,7 @@ def test_a_valid_form_is_suggested(text: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["2026-10-25T02:30..", "2026-03-29T02:30.."])
-def test_local_times_that_are_twice_or_never(text: str) -> None:
+def test_ambiguous_and_missing_local_times(text: str) -> None:
     with pytest.raises(UsageError, match="twice or never"):
         span(text, VIENNA)
 
@@ -109,6 +109,6 @@ def test_ids() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "1,,2", "1.5", "..", "5..5", "9..1", "-1", "4294967296", "0x1f", "٣"])
-def test_what_are_no_ids(text: str) -> None:
+def test_invalid_ids(text: str) -> None:
     with pytest.raises(UsageError, match="cid"):
         ids(text, "cid")

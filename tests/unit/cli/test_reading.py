@@ -45,22 +45,20 @@ def test_info_of_a_server_and_of_memory(run: Run, readings: Path) -> None:
     assert json.loads(run("info", "memory:", "--json").out)["records"] == 0
 
 
-def test_info_of_a_server_tells_how_many_records_it_has_read(
-    run: Run, readings: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[tuple[str, int]] = []
+def test_info_of_a_server_shows_progress(run: Run, readings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[tuple[str, int]] = []
 
     @contextmanager
     def progress(what: str) -> Iterator[Any]:
-        yield lambda done, total: told.append((what, done))
+        yield lambda done, total: steps.append((what, done))
 
     monkeypatch.setattr("tsmodel.cli.reading.progress", progress)
     with serve_in_thread(str(readings)) as (host, port):
         assert run("info", f"tstorage://{host}:{port}").status == 0
-    assert told[-1] == ("reading all records", 200)
+    assert steps[-1] == ("reading all records", 200)
 
 
-def test_the_target_may_be_in_the_environment(run: Run, readings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_target_from_the_environment(run: Run, readings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TSMODEL_URL", str(readings))
     assert ["records", "200"] in lines(run("info").out)
 
@@ -76,7 +74,7 @@ def test_get_without_a_model(run: Run, readings: Path) -> None:
     header, row = lines(done.out)
     assert header == ["cid", "mid", "moid", "cap", "acq", "payload"]
     assert row[:4] == ["1", "4711", "7", "2026-11-01T00:01:00Z"]
-    assert bytes.fromhex(row[5])[1:5] == (1).to_bytes(4, "little")  # behind the byte that says which values there are
+    assert bytes.fromhex(row[5])[1:5] == (1).to_bytes(4, "little")  # after the byte that marks present values
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
@@ -98,7 +96,7 @@ def test_get_as_text(run: Run, readings: Path, form: str) -> None:
     assert [list(map(str, row)) for row in rows] == [list(map(str, row)) for row in expected]
 
 
-def test_get_of_all_columns_reads_back(run: Run, readings: Path, work: Path) -> None:
+def test_get_output_can_be_loaded(run: Run, readings: Path, work: Path) -> None:
     (model,) = models_of(["meter_models:Reading"])
     with connect(readings, read_only=True) as session:
         stored = sorted(session.query(model).all(), key=lambda row: row.key)
@@ -114,7 +112,7 @@ def test_get_of_all_columns_reads_back(run: Run, readings: Path, work: Path) -> 
     assert sorted(path.name for path in work.glob("*out*")) == ["out.arrow", "out.csv", "out.jsonl", "out.parquet"]
 
 
-def test_a_file_appears_whole_or_not_at_all(run: Run, readings: Path, work: Path) -> None:
+def test_output_file_is_complete_or_unchanged(run: Run, readings: Path, work: Path) -> None:
     (work / "wrong.py").write_text("from tsmodel import Float64, TSModel\nclass Wrong(TSModel):\n    value: Float64\n")
     (work / "out.csv").write_text("as it was")
     done = run("get", readings, "--model", "wrong.py", "-o", "out.csv")
@@ -182,9 +180,7 @@ def test_follow(run: Run, readings: Path, work: Path) -> None:
         (("info", "file:readings.tsdb?x=1"), 2, "unknown or repeated option"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(
-    run: Run, readings: Path, arguments: tuple[str, ...], status: int, wording: str
-) -> None:
+def test_errors_take_one_line(run: Run, readings: Path, arguments: tuple[str, ...], status: int, wording: str) -> None:
     Path("kept.toml").write_text("")
     done = run(*arguments)
     assert wording in done.err
@@ -202,13 +198,13 @@ def test_reading_writes_nothing(run: Run, readings: Path, work: Path) -> None:
     assert len(list(work.glob("readings*"))) == 1
 
 
-def test_a_payload_of_no_bytes(run: Run, work: Path) -> None:
+def test_empty_payload(run: Run, work: Path) -> None:
     with connect("empty.tsdb") as session:
         session.add(Record(cid=1, mid=1, moid=1, cap=1, payload=b""))
     assert json.loads(run("get", "empty.tsdb", "--json").out)["payload"] == ""
 
 
-def test_a_journal_that_a_dead_process_left(run: Run, work: Path) -> None:
+def test_get_recovers_a_leftover_journal(run: Run, work: Path) -> None:
     with connect("open.tsdb") as session:
         session.add(Record(cid=1, mid=1, moid=1, cap=1, payload=b"x"))
         session.flush()

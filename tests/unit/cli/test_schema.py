@@ -51,7 +51,7 @@ def test_freeze_and_check(project: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(("allowed", "status"), [("nothing", 1), ("compatible", 0), ("readable-with-upgrade", 0)])
-def test_what_is_allowed(project: Path, allowed: str, status: int) -> None:
+def test_allowed_changes(project: Path, allowed: str, status: int) -> None:
     assert main(["schema", "freeze", "meter_models:Reading", "--lock", "a.json"]) == 0
     assert main(["schema", "check", "meter_models", "--lock", "a.json", "--allow", allowed]) == status
 
@@ -65,7 +65,7 @@ def test_what_is_allowed(project: Path, allowed: str, status: int) -> None:
         ("json", "the module defines no model"),
     ],
 )
-def test_names_that_are_none(project: Path, capsys: pytest.CaptureFixture[str], name: str, message: str) -> None:
+def test_unknown_models(project: Path, capsys: pytest.CaptureFixture[str], name: str, message: str) -> None:
     assert main(["schema", "check", name]) == 2
     assert message in capsys.readouterr().err
 
@@ -85,7 +85,7 @@ def test_without_a_lock_file(project: Path, capsys: pytest.CaptureFixture[str]) 
         (("check", "meters", "--allow", "everything"), "'everything' is not one of nothing, compatible"),
     ],
 )
-def test_arguments_that_are_not_valid(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
+def test_invalid_arguments(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
     assert main(["schema", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -15,7 +15,7 @@ from tsmodel.store.spool_file import SpoolFile
 
 @pytest.fixture
 def spool(work: Path) -> SpoolFile:
-    """A spool of three puts, of which one is set aside."""
+    """A spool of three puts, one of them set aside."""
     file = SpoolFile(str(work / "edge.spool"))
     file.prepare(["127.0.0.1:1"])
     for n in range(3):
@@ -25,7 +25,7 @@ def spool(work: Path) -> SpoolFile:
     return file
 
 
-def test_shows_what_waits(run: Run, spool: SpoolFile) -> None:
+def test_shows_waiting_puts(run: Run, spool: SpoolFile) -> None:
     done = run("spool", "edge.spool")
     assert done.status == 0
     assert "for 127.0.0.1:1\n2 records in 2 puts wait (54 bytes), the oldest since 20" in done.out
@@ -53,11 +53,11 @@ def test_drains(run: Run, spool: SpoolFile) -> None:
         assert json.loads(run("info", target, "--json").out)["records"] == 2
 
 
-def test_decides_about_what_was_set_aside(run: Run, spool: SpoolFile) -> None:
+def test_retry_resend_and_discard(run: Run, spool: SpoolFile) -> None:
     done = run("spool", "edge.spool", "--discard", "1")
     assert (done.status, "no put 1 is set aside" in done.err) == (1, True)
     assert run("spool", "edge.spool", "--retry", "2").status == 0
-    assert spool.totals().in_doubt == 1  # the database is asked before it is sent
+    assert spool.totals().in_doubt == 1  # the database is asked before the put is sent
     spool.settle(aside=[(1, "refused", "INVARG"), (3, "refused", "INVARG")])
     assert run("spool", "edge.spool", "--resend", "1").status == 0
     assert [each.number for each in spool.set_aside()] == [3]
@@ -76,7 +76,7 @@ def test_decides_about_what_was_set_aside(run: Run, spool: SpoolFile) -> None:
         (["edge.spool", "--drain", "--to", "tstorage://h:1?spool=b"], 2, "leave spool= out"),
     ],
 )
-def test_what_is_wrong(run: Run, spool: SpoolFile, readings: Path, arguments: list[str], status: int, wording: str) -> None:
+def test_spool_errors(run: Run, spool: SpoolFile, readings: Path, arguments: list[str], status: int, wording: str) -> None:
     done = run("spool", *arguments)
     assert done.status == status
     assert wording in done.err

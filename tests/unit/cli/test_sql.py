@@ -25,6 +25,6 @@ def test_sql(run: Run, readings: Path, work: Path) -> None:
 
 
 @pytest.mark.parametrize("statement", ["", "selec 1", "select * from nothing", "select nothing from Record"])
-def test_statements_that_are_wrong(run: Run, readings: Path, statement: str) -> None:
+def test_invalid_statements(run: Run, readings: Path, statement: str) -> None:
     done = run("sql", statement, readings)
     assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)

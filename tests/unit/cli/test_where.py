@@ -1,4 +1,4 @@
-"""`--where`: text as conditions."""
+"""`--where`: parsing conditions."""
 
 from __future__ import annotations
 
@@ -124,6 +124,6 @@ def test_conditions(text: str, meant: object) -> None:
         ("volts > \x00", "cannot be read"),
     ],
 )
-def test_what_is_no_condition(text: str, wording: str) -> None:
+def test_invalid_conditions(text: str, wording: str) -> None:
     with pytest.raises(UsageError, match=wording):
         condition(text, Reading, UTC)

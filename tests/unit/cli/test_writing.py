@@ -29,7 +29,7 @@ def given(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_what_get_gives_put_takes(run: Run, readings: Path, form: str) -> None:
+def test_put_reads_get_output(run: Run, readings: Path, form: str) -> None:
     assert run("get", readings, *MODEL, "-o", f"out.{form}").status == 0
     done = run("put", f"out.{form}", "--to", "other.tsdb", *MODEL, "--keep-acq")
     assert (done.status, done.out) == (0, "stored 200 records in other.tsdb\n")
@@ -38,7 +38,7 @@ def test_what_get_gives_put_takes(run: Run, readings: Path, form: str) -> None:
     assert json.loads(done.out)["stored_before"] == 200
 
 
-def test_files_of_the_official_clients(run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_official_client_files(run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (work / "official.csv").write_text(OFFICIAL)
     assert run("put", "official.csv", "--to", "a.tsdb").out == "stored 2 records in a.tsdb\n"
     given(monkeypatch, OFFICIAL.encode())
@@ -50,7 +50,7 @@ def test_files_of_the_official_clients(run: Run, work: Path, monkeypatch: pytest
     assert keys("b.tsdb") == keys("a.tsdb")
 
 
-def test_lines_that_are_none(run: Run, work: Path) -> None:
+def test_invalid_lines_are_rejected(run: Run, work: Path) -> None:
     (work / "bad.jsonl").write_text('{"cid":1,"mid":1,"moid":1,"cap":1,"payload":"00"}\n{"cid":1}\nnonsense\n')
     done = run("put", "bad.jsonl", "--to", "a.tsdb")
     assert done.status == 3
@@ -71,7 +71,7 @@ def test_put_to_a_server(run: Run, work: Path) -> None:
     assert done.out == ""
 
 
-def test_a_server_that_goes_away(run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_goes_away(run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tsmodel.session import Session
 
     (work / "official.csv").write_text(OFFICIAL)
@@ -133,7 +133,9 @@ def test_copy(run: Run, readings: Path) -> None:
         (("copy", "readings.tsdb", "a.tsdb", "--cap", "x"), 2, "not a time"),
     ],
 )
-def test_what_is_wrong(run: Run, readings: Path, work: Path, arguments: tuple[str, ...], status: int, wording: str) -> None:
+def test_put_and_copy_errors(
+    run: Run, readings: Path, work: Path, arguments: tuple[str, ...], status: int, wording: str
+) -> None:
     (work / "a.csv").write_text("x,y\n1,2\n")
     (work / "a.jsonl").write_text("{}\n")
     done = run(*arguments)

@@ -1,4 +1,4 @@
-"""Structured arrays, recarrays and dicts of columns, in and out; and what they are checked for."""
+"""NumPy payload types: structured arrays, recarrays and dicts of columns, and the checks on them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("make", INPUTS.values(), ids=INPUTS)
-def test_columns_come_back(address: tuple[str, int], make: Any) -> None:
+def test_columns_round_trip(address: tuple[str, int], make: Any) -> None:
     data = make()
     before = copy.deepcopy(data)
     payload_type = NumpyPayloadType("i4,f8")
@@ -74,7 +74,7 @@ def test_columns_come_back(address: tuple[str, int], make: Any) -> None:
         assert (data == before).all()
 
 
-def test_what_was_read_can_be_written(address: tuple[str, int]) -> None:
+def test_read_arrays_can_be_put(address: tuple[str, int]) -> None:
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
         channel.put(columns())
         (first,) = channel.get(Key.min(), Key.max()).data
@@ -99,7 +99,7 @@ def test_streams_and_iterators(address: tuple[str, int]) -> None:
     assert isinstance(last, ResponseAcq)
 
 
-def test_records_of_another_size_are_never_read_as_something_else(address: tuple[str, int]) -> None:
+def test_records_of_another_size_are_refused(address: tuple[str, int]) -> None:
     with Channel(*address, BytesPayloadType(), timeout=20) as channel:
         channel.put([Record(Key(1, 1, 1, cap), bytes(11 if cap == 5 else 12)) for cap in range(10)])
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
@@ -111,7 +111,7 @@ def test_records_of_another_size_are_never_read_as_something_else(address: tuple
     assert got.data[0]["cap"].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_the_memory_limit(address: tuple[str, int]) -> None:
+def test_memory_limit(address: tuple[str, int]) -> None:
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20, memory_limit=48 * 10 + 1) as channel:
         channel.put(columns())
         got = channel.get(Key.min(), Key.max())
@@ -159,7 +159,7 @@ KEY = [("cid", "<i4"), ("mid", "<i8"), ("moid", "<i4"), ("cap", "<i8"), ("acq", 
         (np.dtype("i1,f8", align=True), [("f0", "<i1"), ("f1", "<f8")]),
     ],
 )
-def test_dtypes_of_whole_records(dtype: Any, payload: list[Any]) -> None:
+def test_whole_record_dtypes(dtype: Any, payload: list[Any]) -> None:
     payload_type = NumpyPayloadType(dtype)
     size = [("_size", "<i4")]
     assert payload_type.parsing_dtype == np.dtype(size + KEY + payload)
@@ -168,7 +168,7 @@ def test_dtypes_of_whole_records(dtype: Any, payload: list[Any]) -> None:
     assert payload_type.serializer_dtype_no_acq == np.dtype(size + KEY[1:-1] + payload)
 
 
-def test_arrays_of_an_answer_belong_to_the_caller(address: tuple[str, int]) -> None:
+def test_returned_arrays_belong_to_the_caller(address: tuple[str, int]) -> None:
     streamed: list[list[np.ndarray[Any, Any]]] = []
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
         channel.put(columns())
@@ -198,7 +198,7 @@ def test_single_values() -> None:
     assert payload_type.from_bytes(payload[:-1]) is None
 
 
-def test_records_are_taken_too(address: tuple[str, int]) -> None:
+def test_records_are_accepted(address: tuple[str, int]) -> None:
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
         assert channel.put([Record(Key(1, 1, 1, cap), (cap, 0.5)) for cap in range(3)]).is_ok()
         assert channel.get(Key.min(), Key.max()).data[0]["f0"].tolist() == [0, 1, 2]
@@ -229,7 +229,7 @@ def with_value(name: str, at: int, value: Any) -> dict[str, Any]:
         (broken(f0=np.array([0] * 5 + [2**63] + [0] * 994, np.uint64)), 5, "f0", "record 5: f0 is 9223372036854775808"),
     ],
 )
-def test_what_cannot_be_stored(data: dict[str, Any], record: int | None, field: str, wording: str) -> None:
+def test_invalid_values_are_refused(data: dict[str, Any], record: int | None, field: str, wording: str) -> None:
     with serve_in_thread() as address, Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
         refused = channel.put(data)
         assert refused.status is ResponseStatus.BAD_REQUEST
@@ -243,7 +243,7 @@ def test_what_cannot_be_stored(data: dict[str, Any], record: int | None, field: 
             assert record * 10 not in channel.get(Key.min(), Key.max()).data[0]["cap"]
 
 
-def test_a_double_that_no_single_can_hold() -> None:
+def test_double_out_of_single_range() -> None:
     payload_type = NumpyPayloadType([("volts", "f4")])
     data = {"cid": 1, "mid": 1, "moid": 1, "cap": [1, 2, 3], "volts": [1.5, 1e39, np.inf]}
     with pytest.raises(EncodeError, match="record 1: volts is 1e\\+39"):
@@ -254,12 +254,12 @@ def test_a_double_that_no_single_can_hold() -> None:
 @pytest.mark.parametrize(
     ("dtype", "wording"), [([("cid", "i4")], "cannot be called cid"), ("O", "plain values"), (f"V{2**25 + 1}", "at most")]
 )
-def test_dtypes_that_are_no_payload(dtype: Any, wording: str) -> None:
+def test_invalid_payload_dtypes(dtype: Any, wording: str) -> None:
     with pytest.raises(ValueError, match=wording):
         NumpyPayloadType(dtype)
 
 
-def test_nothing_to_put(address: tuple[str, int]) -> None:
+def test_empty_puts(address: tuple[str, int]) -> None:
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
         put = channel.put(structured()[:0])
         assert (put.is_ok(), put.count) == (True, 0)
@@ -268,7 +268,7 @@ def test_nothing_to_put(address: tuple[str, int]) -> None:
     assert got.data == []
 
 
-def test_an_answer_larger_than_the_memory_it_began_with(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_grows_its_memory(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsmodel.wire.reader._HELD_SIZE", 2**21)
     payload_type = NumpyPayloadType([("number", "<i4"), ("rest", "V1000000")])
     data = np.zeros(40, payload_type.parsing_dtype)
@@ -279,7 +279,7 @@ def test_an_answer_larger_than_the_memory_it_began_with(address: tuple[str, int]
     assert got.data[0]["number"].tolist() == list(range(40))
 
 
-def test_an_answer_that_there_is_no_memory_for(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_too_large_for_memory(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(_buffer: ReceiveBuffer) -> None:
         raise MemoryError
 
@@ -296,7 +296,7 @@ def test_an_answer_that_there_is_no_memory_for(address: tuple[str, int], monkeyp
     assert after.status is ResponseStatus.DISCONNECTED
 
 
-def test_cids_that_differ_only_far_behind_the_first(address: tuple[str, int]) -> None:
+def test_cids_that_first_differ_late(address: tuple[str, int]) -> None:
     count = 40_000
     data = {"cid": np.zeros(count, np.int64), "mid": np.arange(count), "moid": 0, "cap": 0, "f0": 1, "f1": 0.5}
     data["cid"][-1] = 5
@@ -313,7 +313,7 @@ def test_cids_that_differ_only_far_behind_the_first(address: tuple[str, int]) ->
     assert (skipped.count, skipped.skipped) == (count - 1, 1)
 
 
-def test_one_cid_that_cannot_be_stored(address: tuple[str, int]) -> None:
+def test_single_invalid_cid(address: tuple[str, int]) -> None:
     data = columns() | {"cid": -7}
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
         refused = channel.put(data)
@@ -324,7 +324,7 @@ def test_one_cid_that_cannot_be_stored(address: tuple[str, int]) -> None:
     assert (skipped.count, skipped.skipped, len(got.data)) == (0, COUNT, 0)
 
 
-def test_a_channel_that_is_not_connected() -> None:
+def test_disconnected_channel() -> None:
     payload_type = NumpyPayloadType("i4")
     got = Channel("localhost", 1, payload_type).get(Key.min(), Key.max())
     assert got.status is ResponseStatus.DISCONNECTED

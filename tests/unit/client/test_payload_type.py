@@ -1,4 +1,4 @@
-"""Payload types: bytes and back, what they refuse, and types that somebody else wrote."""
+"""Payload types: conversion to and from bytes, refused values, and user-defined types."""
 
 from __future__ import annotations
 
@@ -45,38 +45,38 @@ def test_values_and_their_bytes(payload_type: PayloadType[Any], value: object, p
     assert payload_type.from_bytes(memoryview(payload)) == value  # type: ignore[arg-type]
 
 
-def test_a_single_is_what_a_single_can_hold() -> None:
+def test_singles_are_rounded_to_single_precision() -> None:
     value = StructPayloadType[float]("<f").from_bytes(struct.pack("<f", 3.14))
     assert value == pytest.approx(3.14, rel=1e-6)
     assert value != 3.14
 
 
 @pytest.mark.parametrize("payload", [b"", bytes(3), bytes(5)])
-def test_a_wrong_number_of_bytes(payload: bytes) -> None:
+def test_wrong_number_of_bytes(payload: bytes) -> None:
     assert StructPayloadType[int]("<i").from_bytes(payload) is None
     assert TuplePayloadType("<hh").from_bytes(payload) is None
 
 
-def test_no_payload_takes_any_value_and_any_bytes() -> None:
+def test_no_payload_accepts_any_value_and_bytes() -> None:
     unit = UnitPayloadType()
     assert unit.to_bytes(17) == b""
     assert unit.from_bytes(b"some") == ()
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_bytes_of_every_kind_become_bytes(kind: Any) -> None:
+def test_all_bytes_like_values_become_bytes(kind: Any) -> None:
     assert type(BytesPayloadType().to_bytes(kind(b"x"))) is bytes
     assert type(BytesPayloadType().from_bytes(kind(b"x"))) is bytes
 
 
-def test_several_values_are_no_single_one() -> None:
+def test_several_values_are_refused_for_one() -> None:
     with pytest.raises(ValueError, match="2 values.*TuplePayloadType"):
         StructPayloadType[int]("<ii")
     assert not isinstance(StructPayloadType[int]("<i"), TuplePayloadType)
 
 
 class Busy(PayloadType[str]):
-    """Uses names for itself that a payload type of ours has a meaning for."""
+    """A user's type whose attribute names collide with those of our payload types."""
 
     def to_bytes(self, value: str) -> bytes:
         return self.encode(value)
@@ -97,7 +97,7 @@ class Busy(PayloadType[str]):
 
 
 class Duck:
-    """Derives from nothing."""
+    """A payload type without a base class."""
 
     def to_bytes(self, value: str) -> bytes:
         return value.encode()
@@ -107,7 +107,7 @@ class Duck:
 
 
 @pytest.mark.parametrize("payload_type", [Busy(), Duck()])
-def test_a_payload_type_of_a_user(address: tuple[str, int], payload_type: Any) -> None:
+def test_user_defined_payload_types(address: tuple[str, int], payload_type: Any) -> None:
     batches: list[list[Record[str]]] = []
     with Channel(*address, payload_type, timeout=20) as channel:
         assert channel.put([Record(Key(1, 1, 1, cap), f"record {cap}") for cap in range(5)])

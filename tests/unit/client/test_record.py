@@ -1,4 +1,4 @@
-"""Records as the official client has them: values that can be sorted, hashed, replaced and matched."""
+"""Records behave as in the official client: they can be sorted, hashed, replaced and matched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tsmodel.client.records_set import GetCallback, RecordsSet
 from tsmodel.keys import Key as OtherKey
 
 
-def test_there_is_one_key() -> None:
+def test_key_is_shared_with_tsmodel() -> None:
     assert Key is OtherKey
 
 
@@ -39,7 +39,7 @@ def test_records_are_frozen() -> None:
     assert not hasattr(record, "__dict__")
 
 
-def test_a_record_passes_for_a_dataclass() -> None:
+def test_record_is_a_dataclass() -> None:
     record = Record(Key(1, 2, 3, 4, 5), 7.5)
     assert dataclasses.replace(record, value=8.5) == Record(Key(1, 2, 3, 4, 5), 8.5)
     assert dataclasses.asdict(record) == {"key": {"cid": 1, "mid": 2, "moid": 3, "cap": 4, "acq": 5}, "value": 7.5}
@@ -47,7 +47,7 @@ def test_a_record_passes_for_a_dataclass() -> None:
     assert [each.name for each in dataclasses.fields(Record)] == ["key", "value"]
 
 
-def test_a_record_matches_patterns() -> None:
+def test_record_matches_patterns() -> None:
     found: object = Record(Key(1, 2), "text")
     match found:
         case Record(key=Key(cid=1), value=str(value)):
@@ -63,11 +63,11 @@ def test_copies() -> None:
         assert type(other) is Record
 
 
-def test_the_type_of_the_value_can_be_said() -> None:
+def test_record_is_generic_in_its_value() -> None:
     assert Record[int](Key(1), 5) == Record(Key(1), 5)
 
 
-def test_a_list_is_a_set_of_records() -> None:
+def test_list_is_a_record_set() -> None:
     records: RecordsSet[int] = []
     callback: GetCallback[int] = lambda batch: [records.append(each) for each in batch] and None  # noqa: E731
     callback([Record(Key(1), 1), Record(Key(2), 2)])
@@ -75,7 +75,7 @@ def test_a_list_is_a_set_of_records() -> None:
     assert len(records) == 2
 
 
-def test_an_empty_key_is_no_record() -> None:
+def test_empty_key_is_refused() -> None:
     broken: Any = Record
     with pytest.raises(TypeError):
         broken(Key(1))

@@ -1,4 +1,4 @@
-"""Responses as the official client has them, and what they carry beyond that."""
+"""Responses behave as in the official client, and carry additional data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 
 
-def test_the_statuses_and_their_numbers() -> None:
+def test_statuses_and_their_numbers() -> None:
     assert {each.name: each.value for each in ResponseStatus} == {
         "OK": 0,
         "ERROR": -1,
@@ -38,7 +38,7 @@ def test_arguments_are_positional() -> None:
     assert failed.data is not ResponseGet[int](ResponseStatus.ERROR).data
 
 
-def test_a_get_is_an_acq_is_a_response() -> None:
+def test_response_class_hierarchy() -> None:
     assert issubclass(ResponseGet, ResponseAcq)
     assert issubclass(ResponseAcq, Response)
     assert {"status", "acq", "data"} < {each.name for each in dataclasses.fields(ResponseGet)}
@@ -49,12 +49,12 @@ def test_responses_are_frozen() -> None:
         Response(ResponseStatus.OK).status = ResponseStatus.ERROR  # type: ignore[misc]
 
 
-def test_a_response_has_no_key() -> None:
+def test_response_has_no_key_attribute() -> None:
     for kind in (Response, ResponseAcq, ResponseGet):
         assert not hasattr(kind(ResponseStatus.OK), "key")
 
 
-def test_what_is_ours_does_not_make_responses_differ() -> None:
+def test_additional_data_does_not_affect_equality() -> None:
     ours = Response(ResponseStatus.OK, acq_min=1, acq_max=2, count=3, skipped=4)
     assert ours == Response(ResponseStatus.OK)
     assert (ours.acq_min, ours.acq_max, ours.count, ours.skipped) == (1, 2, 3, 4)

@@ -1,4 +1,4 @@
-"""The official client's time functions, exact on both sides of 1970 and 2001."""
+"""The official client's time functions, exact before and after 1970 and 2001."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tsmodel.timestamps import to_ns
 DAY = 86_400 * 10**9
 
 
-def test_the_epochs_are_2001_and_1970() -> None:
+def test_epochs_are_2001_and_1970() -> None:
     assert timestamp.to_unix(0) == 978_307_200
     assert timestamp.to_unix_ns(1) == 978_307_200_000_000_001
     assert timestamp.from_unix(978_307_200.5) == 0.5
@@ -29,12 +29,12 @@ def test_now_is_between_two_clock_readings() -> None:
     assert before <= now.datetime <= dt.datetime.now(dt.timezone.utc)
 
 
-def test_a_naive_datetime_is_local_time() -> None:
+def test_naive_datetime_is_local_time() -> None:
     local = dt.datetime.fromisoformat("2016-08-09 12:34:00")
     assert Tstoragedatetime(datetime=local, nanoseconds=0).to_tstorage_ns() == to_ns(local.astimezone())
 
 
-def test_an_aware_datetime_keeps_its_offset() -> None:
+def test_aware_datetime_keeps_its_offset() -> None:
     east = dt.datetime(2001, 1, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=2)))
     assert Tstoragedatetime(east).to_tstorage_ns() == 0
 
@@ -48,22 +48,22 @@ def test_fractions_around_1970(ns: int) -> None:
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
-def test_nanoseconds_go_through_unchanged(ns: int) -> None:
+def test_nanoseconds_are_unchanged(ns: int) -> None:
     assert Tstoragedatetime.from_tstorage_ns(ns).to_tstorage_ns() == ns
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(0, 2**20 - 1))
-def test_seconds_as_floats_that_can_be_exact_are(whole: int, fraction: int) -> None:
+def test_float_seconds_are_exact_where_possible(whole: int, fraction: int) -> None:
     seconds = whole + fraction / 2**20
     assert Tstoragedatetime.from_unix(seconds).to_unix() == pytest.approx(seconds, abs=1e-9)
     assert Tstoragedatetime.from_tstorage(seconds).to_tstorage() == pytest.approx(seconds, abs=1e-9)
 
 
-def test_the_largest_fraction_of_a_float_carries() -> None:
+def test_largest_float_fraction_carries() -> None:
     assert Tstoragedatetime.from_unix(1 - 2**-53).to_unix_ns() == 10**9
 
 
-def test_the_datetime_keeps_its_microseconds() -> None:
+def test_datetime_keeps_its_microseconds() -> None:
     half = dt.datetime(2001, 1, 1, 0, 0, 0, 500_000, tzinfo=dt.timezone.utc)
     assert Tstoragedatetime(datetime=half, nanoseconds=0).to_tstorage_ns() == 500_000_000
     assert Tstoragedatetime(half, 999).to_tstorage_ns() == 500_000_999
@@ -71,7 +71,7 @@ def test_the_datetime_keeps_its_microseconds() -> None:
     assert Tstoragedatetime(half.astimezone().replace(tzinfo=None), 1).to_tstorage() == 0.500000001
 
 
-def test_a_time_is_mutable_and_ordered() -> None:
+def test_time_is_mutable_and_ordered() -> None:
     early, late = (Tstoragedatetime.from_tstorage_ns(ns) for ns in (1_999, 2_000))
     assert early < late
     late.nanoseconds = 7
@@ -100,7 +100,7 @@ def test_times_without_a_zone_are_local() -> None:
     assert naive.to_tstorage_ns() == 123_456_789_012
 
 
-def test_a_microsecond_as_a_float() -> None:
+def test_microsecond_as_a_float() -> None:
     time = Tstoragedatetime.from_unix(0.000001)
     assert (time.datetime.microsecond, time.nanoseconds) == (1, 0)
 
@@ -112,6 +112,6 @@ def test_now_in_seconds() -> None:
     assert before / 1e9 - 1e-3 <= now <= timestamp.now_ns() / 1e9 + 1e-3
 
 
-def test_a_time_that_no_datetime_holds() -> None:
+def test_time_out_of_datetime_range() -> None:
     with pytest.raises(OverflowError):
         Tstoragedatetime.from_unix_ns(DAY * 10**7)

@@ -1,4 +1,4 @@
-"""A query returns what it takes from a backend's scan budget, wherever it is cancelled, fails or is abandoned."""
+"""Queries return their share of a backend's scan budget, wherever they are cancelled, fail or are abandoned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WAITS = 12
 
 
 class Backend:
-    """Each scan waits a little before its chunks, between them, and when it is closed."""
+    """A backend whose scans wait briefly before, between and after their chunks."""
 
     def __init__(self) -> None:
         self.scan_budget = ScanBudget(SPARE)
@@ -62,11 +62,11 @@ class AsyncBackend(Backend):
             await asyncio.sleep(0)
 
     async def append(self) -> None:
-        """Makes it an asynchronous backend."""
+        """`append` marks the class as an asynchronous backend."""
 
 
-def test_scans_are_given_back_while_others_are_taken() -> None:
-    """The garbage collector may close an abandoned scan wherever it likes."""
+def test_budget_is_safe_when_released_by_the_garbage_collector() -> None:
+    """The garbage collector may close an abandoned scan at any point."""
     budget = ScanBudget(SPARE)
     left = budget.take(SPARE)
 
@@ -110,7 +110,7 @@ async def settled(backend: AsyncBackend) -> int:
 
 
 @pytest.mark.parametrize("again_after", [None, *range(WAITS)])
-def test_cancelled_at_any_step_and_again_while_ending(again_after: int | None) -> None:
+def test_query_cancelled_twice_at_any_step_returns_its_budget(again_after: int | None) -> None:
     async def check() -> None:
         backend = AsyncBackend()
         for after in range(WAITS):
@@ -127,14 +127,14 @@ def test_cancelled_at_any_step_and_again_while_ending(again_after: int | None) -
         assert await count(backend) == 60
 
     gc.collect()
-    gc.freeze()  # so that collections skip the objects that exist already
+    gc.freeze()  # keeps existing objects out of the collections
     try:
         asyncio.run(check())
     finally:
         gc.unfreeze()
 
 
-def test_a_generator_that_is_never_started_or_closed() -> None:
+def test_generator_that_is_never_started_or_closed() -> None:
     async def check() -> None:
         backend = AsyncBackend()
         for steps in (0, 1, 2):
@@ -147,7 +147,7 @@ def test_a_generator_that_is_never_started_or_closed() -> None:
     asyncio.run(check())
 
 
-def test_an_event_loop_that_ends_first() -> None:
+def test_event_loop_that_ends_before_the_query() -> None:
     backend = AsyncBackend()
     loop = asyncio.new_event_loop()
     task = loop.create_task(count(backend))
@@ -168,7 +168,7 @@ def drained(chunks: Generator[Chunk, None, None]) -> int:
 
 
 @pytest.mark.parametrize("most", range(5))
-def test_threads_that_cannot_be_started(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_cannot_start(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     started = 0
     start = threading.Thread.start
 
@@ -193,13 +193,13 @@ def test_threads_that_cannot_be_started(most: int, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("at", range(4))
 @pytest.mark.parametrize("does_run", [False, True])
-def test_an_interruption_while_threads_are_started(at: int, does_run: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruption_while_threads_start(at: int, does_run: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[threading.Thread] = []
     start = threading.Thread.start
 
     def interrupted(thread: threading.Thread) -> None:
         if len(threads) == at:
-            if does_run:  # Ctrl-C may arrive when the thread runs and start() has not returned
+            if does_run:  # Ctrl-C may arrive while start() waits for the running thread
                 threads.append(thread)
                 start(thread)
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Connections over asyncio that are closed while somebody waits for them."""
+"""asyncio connections that are closed while a task waits on them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ async def sending(connection: AsyncConnection) -> None:
 
 @pytest.mark.parametrize("wait", [receiving, sending])
 @pytest.mark.parametrize("timeout", [None, 20.0])
-def test_what_gets_the_same_descriptor_next_works(
+def test_next_socket_with_the_same_descriptor_works(
     wait: Callable[[AsyncConnection], Coroutine[Any, Any, None]], timeout: float | None
 ) -> None:
     async def used(connection: AsyncConnection) -> None:
         try:
             await wait(connection)
-        finally:  # as a request does it
+        finally:  # as a request would
             connection.close()
 
     async def check(listener: socket.socket) -> None:
@@ -47,7 +47,7 @@ def test_what_gets_the_same_descriptor_next_works(
         turn = asyncio.get_running_loop().create_future()
 
         async def next_one() -> Any:
-            """Begins in the same round of the event loop, and waits at once."""
+            """Starts in the same iteration of the event loop and waits at once."""
             await turn
             connected = socket.create_connection(listener.getsockname())
             connected.setblocking(False)
@@ -84,7 +84,7 @@ def test_what_gets_the_same_descriptor_next_works(
         asyncio.run(check(listener))
 
 
-def test_a_connection_is_closed_after_its_loop() -> None:
+def test_connection_can_be_closed_after_its_loop() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         connection = asyncio.run(opened(listener))
         descriptor = connection._socket.fileno()

@@ -1,4 +1,4 @@
-"""Failures of a connection: our own error, and what Python itself raises, at once."""
+"""Connection errors are both a tsmodel error and the Python error that caused them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tsmodel.io.pool import Address
     ],
     ids=lambda cause: type(cause).__name__,
 )
-def test_an_error_is_also_what_caused_it(cause: Exception) -> None:
+def test_error_is_also_an_instance_of_its_cause(cause: Exception) -> None:
     error = transport_error(Address("meters", 2025), "connecting to", cause)
     assert isinstance(error, TransportError)
     assert isinstance(error, type(cause)) or not isinstance(cause, OSError)
@@ -53,7 +53,7 @@ def test_an_error_is_also_what_caused_it(cause: Exception) -> None:
     ],
     ids=repr,
 )
-def test_a_message_has_the_place_and_the_plain_reason(cause: Exception, reason: str) -> None:
+def test_message_names_the_place_and_the_reason(cause: Exception, reason: str) -> None:
     assert (
         str(transport_error(Address("::1", 2025), "connecting to", cause)) == f"connecting to [::1]:2025 failed: {reason}"
     )

@@ -1,4 +1,4 @@
-"""Key ranges are fetched concurrently, and their share of the scan budget is returned, however the query ends."""
+"""Queries fetch key ranges concurrently and return their share of the scan budget, however they end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reading(TSModel):
 
 
 class Meeting:
-    """A store whose scans start only when the expected number of them is under way."""
+    """A store whose scans start only when the expected number of them is running."""
 
     def __init__(self, budget: int, meet: int) -> None:
         self.store = open_store(None)
@@ -32,7 +32,7 @@ class Meeting:
         self.barrier = threading.Barrier(meet)
         self.arrived = 0
         self.fails_at: int | None = None
-        self.under_way: set[KeyRange] = set()  # its changes are atomic
+        self.under_way: set[KeyRange] = set()  # its operations are atomic
 
     def scan(self, box: KeyRange) -> Scan:
         return Scan(self._chunks(box))
@@ -61,7 +61,7 @@ class Meeting:
 
 
 class Reusing(Meeting):
-    """Its chunks lie in memory that the next one overwrites, as those of a connection."""
+    """A store whose chunks share one buffer, like those of a connection."""
 
     def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
         chunks = super()._chunks(box)
@@ -121,7 +121,7 @@ def settled(backend: Meeting, spare: int) -> bool:
     return False
 
 
-def test_as_many_scans_as_the_budget_allows() -> None:
+def test_concurrency_is_limited_by_the_budget() -> None:
     backend = Meeting(budget=3, meet=4)
     with Session(backend) as session:
         session.add_all(rows())
@@ -148,7 +148,7 @@ def test_stopping_early_returns_the_budget() -> None:
         assert settled(backend, 3)
 
 
-def test_a_failure_of_any_scan_is_raised() -> None:
+def test_failure_of_any_scan_is_raised() -> None:
     backend = Meeting(budget=3, meet=4)
     with Session(backend) as session:
         session.add_all(rows())
@@ -159,7 +159,7 @@ def test_a_failure_of_any_scan_is_raised() -> None:
         assert settled(backend, 3)
 
 
-def test_without_a_budget_ranges_are_fetched_in_turn() -> None:
+def test_without_a_budget_ranges_are_fetched_one_by_one() -> None:
     backend = Meeting(budget=0, meet=1)
     with Session(backend) as session:
         session.add_all(rows())
@@ -168,7 +168,7 @@ def test_without_a_budget_ranges_are_fetched_in_turn() -> None:
         assert threading.active_count() < 20
 
 
-def test_tasks_fetch_concurrently_too() -> None:
+def test_async_queries_fetch_concurrently() -> None:
     async def check() -> None:
         backend = AwaitedMeeting(budget=3, meet=4)
 
@@ -192,7 +192,7 @@ def test_tasks_fetch_concurrently_too() -> None:
     asyncio.run(check())
 
 
-def test_an_asynchronous_session_calls_a_blocking_backend_in_threads() -> None:
+def test_async_session_calls_a_blocking_backend_in_threads() -> None:
     async def check() -> None:
         backend = Reusing(budget=3, meet=4)
 
@@ -209,11 +209,11 @@ def test_an_asynchronous_session_calls_a_blocking_backend_in_threads() -> None:
     asyncio.run(check())
 
 
-def test_the_store_has_no_budget() -> None:
+def test_store_has_no_budget() -> None:
     assert open_store(None).scan_budget.take(5) == 0
 
 
-def test_earlier_names_still_work() -> None:
+def test_old_names_of_the_budget_still_work() -> None:
     class Earlier(Meeting):
         def __init__(self) -> None:
             super().__init__(budget=3, meet=4)

@@ -1,4 +1,4 @@
-"""Gathered chunks keep their records and their order. Large chunks are not copied."""
+"""Gathered chunks keep all records in order, and large chunks are not copied."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_records_and_their_order_are_kept(counts: list[int]) -> None:
     assert {chunk.record_size for chunk in given_out} <= {RECORD}
 
 
-def test_small_chunks_become_large_ones() -> None:
+def test_small_chunks_are_joined() -> None:
     given_out = pushed([chunk_of(b"x" * 90_000)] * 100)
     assert len(given_out) < 20
     assert max(chunk.nbytes for chunk in given_out) <= MIB
@@ -39,8 +39,8 @@ def test_small_chunks_become_large_ones() -> None:
 
 def test_large_chunks_are_not_copied() -> None:
     gathering = Gathering()
-    chunk = chunk_of(b"x" * (RECORD * 23_301))  # the size of one receive, less than the buffer
-    for _ in range(5):  # then the buffer has its full size
+    chunk = chunk_of(b"x" * (RECORD * 23_301))  # size of one receive, smaller than the buffer
+    for _ in range(5):  # from here on, the buffer has its full size
         list(gathering.push(chunk))
     assert [ready is chunk for ready in gathering.push(chunk)] == [True]
     small = chunk_of(b"y" * RECORD)

@@ -1,4 +1,4 @@
-"""The decisions of a pool, without sockets: never too many connections, none lost, none used twice, all connectors used."""
+"""The pool's decisions, without sockets: connections stay limited, none is lost or shared, and all connectors are used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ A, B, C = Address("a", 1), Address("b", 2), Address("::1", 3)
 
 
 class Connection(str):
-    """A connection, by its name."""
+    """A connection, identified by its name."""
 
     __slots__ = ("world",)
     world: World
@@ -43,7 +43,7 @@ class World:
         )
 
     def lease(self) -> Lease[Connection]:
-        """Leases, letting time pass while it waits."""
+        """Leases a connection, advancing the clock while it waits."""
         steps = self.pool.lease()
         try:
             step = next(steps)
@@ -66,7 +66,7 @@ class World:
         return steps.send(None)
 
 
-def test_connectors_take_turns_and_connections_are_used_again() -> None:
+def test_connectors_take_turns_and_connections_are_reused() -> None:
     world = World(A, B)
     for _ in range(6):
         world.pool.give_back(world.lease(), usable=True)
@@ -75,7 +75,7 @@ def test_connectors_take_turns_and_connections_are_used_again() -> None:
     assert sorted(str(lease.address) for lease in leases) == ["a:1", "a:1", "b:2", "b:2"]
 
 
-def test_a_connection_that_broke_while_it_rested_is_not_used() -> None:
+def test_connection_that_broke_while_idle_is_not_reused() -> None:
     world = World(A)
     first = world.lease()
     world.pool.give_back(first, usable=True)
@@ -84,7 +84,7 @@ def test_a_connection_that_broke_while_it_rested_is_not_used() -> None:
     assert world.discarded == [first.connection]
 
 
-def test_a_connection_that_rested_for_long_is_not_used() -> None:
+def test_connection_that_was_idle_for_long_is_not_reused() -> None:
     world = World(A)
     first = world.lease()
     world.pool.give_back(first, usable=True)
@@ -92,7 +92,7 @@ def test_a_connection_that_rested_for_long_is_not_used() -> None:
     assert world.lease().connection != first.connection
 
 
-def test_one_that_cannot_be_used_is_given_up() -> None:
+def test_unusable_connection_is_dropped() -> None:
     world = World(A, size=1)
     first = world.lease()
     world.pool.give_back(first, usable=False)
@@ -100,7 +100,7 @@ def test_one_that_cannot_be_used_is_given_up() -> None:
     assert world.lease().connection != first.connection
 
 
-def test_the_next_connector_stands_in() -> None:
+def test_next_connector_replaces_one_that_is_down() -> None:
     world = World(A, B)
     world.down.add(A)
     assert [world.lease().address for _ in range(3)] == [B, B, B]
@@ -110,14 +110,14 @@ def test_the_next_connector_stands_in() -> None:
     assert world.lease().address == A
 
 
-def test_one_connector_that_cannot_be_reached_says_so_itself() -> None:
+def test_single_connector_raises_its_own_error() -> None:
     world = World(C)
     world.down.add(C)
     with pytest.raises(TransportError, match=r"^connecting to \[::1\]:3 failed$"):
         world.lease()
 
 
-def test_none_of_several() -> None:
+def test_error_when_no_connector_can_be_reached() -> None:
     world = World(A, B)
     world.down |= {A, B}
     with pytest.raises(TransportError, match=r"none of the 2 connectors a:1,b:2 can be reached: connecting to"):
@@ -146,7 +146,7 @@ def test_pauses_grow_and_end() -> None:
     assert world.now == before
 
 
-def test_waiting_ends() -> None:
+def test_wait_for_a_connection_times_out() -> None:
     world = World(A, size=2, wait=5)
     world.lease()
     lease = world.lease()
@@ -166,7 +166,7 @@ def test_waiting_ends() -> None:
     assert ended.value.value.connection == lease.connection
 
 
-def test_a_closed_pool_gives_nothing() -> None:
+def test_closed_pool_refuses_leases() -> None:
     world = World(A, size=2)
     busy, resting = world.lease(), world.lease()
     world.pool.give_back(resting, usable=True)
@@ -179,7 +179,7 @@ def test_a_closed_pool_gives_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError, GeneratorExit])
-def test_what_is_interrupted_is_not_counted(kind: type[BaseException]) -> None:
+def test_interrupted_lease_frees_its_place(kind: type[BaseException]) -> None:
     world = World(A, size=1, wait=1)
     steps = world.pool.lease()
     next(steps)
@@ -189,7 +189,7 @@ def test_what_is_interrupted_is_not_counted(kind: type[BaseException]) -> None:
 
 
 class Pools(RuleBasedStateMachine):
-    """Any order of events."""
+    """Any sequence of events."""
 
     leases = Bundle("leases")
 

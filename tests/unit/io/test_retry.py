@@ -1,4 +1,4 @@
-"""Policies: what they may be, and which pauses follow from them."""
+"""Retry policies: valid arguments, and the pauses they produce."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOST = TransportError("the line is dead")
         ({"settle": "0ms"}, "settle is '0ms'"),
     ],
 )
-def test_what_a_policy_cannot_be(options: dict[str, Any], wording: str) -> None:
+def test_invalid_policies(options: dict[str, Any], wording: str) -> None:
     with pytest.raises(SessionError, match=wording):
         Retry(**options)
 
@@ -50,7 +50,7 @@ def test_what_a_policy_cannot_be(options: dict[str, Any], wording: str) -> None:
         (KeyboardInterrupt(), False),
     ],
 )
-def test_which_failures_may_pass(error: BaseException, may: bool) -> None:
+def test_retryable_failures(error: BaseException, may: bool) -> None:
     assert may_pass(error) is may
     assert (Attempts(Retry()).pause(error) is not None) is may
 
@@ -66,10 +66,10 @@ def test_pauses(attempts: int, first: int, most: int) -> None:
     assert tries.pause(LOST) is None
 
 
-def test_no_pause_ends_too_late() -> None:
+def test_pauses_end_before_the_deadline() -> None:
     assert Attempts(Retry(first="1s", within="100ms")).pause(LOST) is None
     assert Attempts(Retry(first="10ms", within="10s")).pause(LOST) is not None
 
 
-def test_without_a_policy() -> None:
+def test_no_policy_means_no_retry() -> None:
     assert Attempts(ONCE).pause(LOST) is None

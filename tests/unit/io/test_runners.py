@@ -1,4 +1,4 @@
-"""Both runners carry out the same work alike, whatever fails, is cancelled or is left."""
+"""The blocking and asynchronous runners behave alike when work fails, is cancelled or is abandoned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tsmodel.io.runners import perform, perform_async, run, run_async, stream, s
 
 
 class World:
-    """Answers effects, which are plain values, and notes them."""
+    """Answers effects, which are plain values, and records them."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
@@ -36,7 +36,7 @@ class World:
 
 
 class Both:
-    """Work run by one of the runners."""
+    """Runs work with one of the two runners."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -48,7 +48,7 @@ class Both:
         return asyncio.run(run_async(work, self.world.carry_out_async))
 
     def emitted(self, work: Work[Any], most: int = 100) -> list[Any]:
-        """What comes out of a stream, and what the work comes to, as far as `most`."""
+        """Returns up to `most` items of a stream, and the result of the work."""
         if self.kind == "sync":
             found: list[Any] = []
             with closing(self._whole(stream(work, self.world.carry_out))) as values:
@@ -90,7 +90,7 @@ def test_effects_are_answered_in_order(both: Both) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
-def test_what_an_effect_raises_is_thrown_into_the_work(both: Both, error: BaseException) -> None:
+def test_exception_of_an_effect_is_thrown_into_the_work(both: Both, error: BaseException) -> None:
     caught: list[BaseException] = []
 
     def forgiving() -> Work[str]:
@@ -106,14 +106,14 @@ def test_what_an_effect_raises_is_thrown_into_the_work(both: Both, error: BaseEx
         finally:
             caught.append(error)
 
-    if not isinstance(error, KeyboardInterrupt) or both.kind == "sync":  # asyncio ends its loop by that
+    if not isinstance(error, KeyboardInterrupt) or both.kind == "sync":  # asyncio would stop its loop
         assert both.run(forgiving()) == "answer to on"
         with pytest.raises(type(error)):
             both.run(passing())
         assert caught == [error, error]
 
 
-def test_what_is_emitted_comes_out_and_the_result_last(both: Both) -> None:
+def test_emitted_items_come_first_and_the_result_last(both: Both) -> None:
     def work() -> Work[int]:
         assert (yield Emit("a")) is None
         assert (yield 1) == "answer to 1"
@@ -123,7 +123,7 @@ def test_what_is_emitted_comes_out_and_the_result_last(both: Both) -> None:
     assert both.emitted(work()) == ["a", "b", 0]
 
 
-def test_work_that_is_left_is_closed_at_once(both: Both) -> None:
+def test_abandoned_work_is_closed_at_once(both: Both) -> None:
     closed = []
 
     def work() -> Work[None]:
@@ -159,7 +159,7 @@ def test_cancellation_reaches_the_work() -> None:
     assert seen == [asyncio.CancelledError]
 
 
-def test_a_failure_keeps_nothing_alive() -> None:
+def test_failure_keeps_no_objects_alive() -> None:
     class Held:
         pass
 
@@ -189,7 +189,7 @@ def test_a_failure_keeps_nothing_alive() -> None:
         gc.enable()
 
 
-def test_a_lock_is_held_while_the_work_runs_and_not_while_it_waits() -> None:
+def test_lock_is_released_while_the_work_waits() -> None:
     lock = threading.Lock()
     held = []
 
@@ -203,26 +203,26 @@ def test_a_lock_is_held_while_the_work_runs_and_not_while_it_waits() -> None:
     assert not lock.locked()
 
 
-def test_a_wait_ends_when_it_is_told_or_late(both: Both) -> None:
+def test_wait_ends_when_notified_or_at_its_timeout(both: Both) -> None:
     wakes: list[Any] = []
 
-    class Told:
+    class Waiter:
         def __init__(self, wake: Any) -> None:
             self.wake = wake
 
         def __enter__(self) -> None:
             wakes.append(self.wake)
-            if is_told:
+            if is_notified:
                 self.wake()
 
         def __exit__(self, *_: object) -> None:
             wakes.remove(self.wake)
 
     def work(seconds: float) -> Work[None]:
-        yield Wait(seconds, Told)
+        yield Wait(seconds, Waiter)
 
-    for is_told in (True, False):
-        seconds = float("inf") if is_told else 0.01
+    for is_notified in (True, False):
+        seconds = float("inf") if is_notified else 0.01
         if both.kind == "sync":
             run(work(seconds), perform)
         else:
@@ -231,7 +231,7 @@ def test_a_wait_ends_when_it_is_told_or_late(both: Both) -> None:
 
 
 def test_attempts_pause_and_end(both: Both) -> None:
-    told: list[tuple[str, bool]] = []
+    reported: list[tuple[str, bool]] = []
     failures = iter([TransportError("one"), TransportError("two")])
 
     def attempt() -> Work[str]:
@@ -239,12 +239,12 @@ def test_attempts_pause_and_end(both: Both) -> None:
         return "done"
 
     def failed(error: Exception, pause: float | None) -> None:
-        told.append((str(error), pause is None))
+        reported.append((str(error), pause is None))
 
     assert both.run(again(attempt, Retry(attempts=3), failed)) == "done"
-    assert told == [("one", False), ("two", False)]
+    assert reported == [("one", False), ("two", False)]
     assert [type(effect) for effect in both.world.seen] == [TransportError, Pause, TransportError, Pause]
     failures = iter([TransportError("one"), TransportError("two")])
     with pytest.raises(TransportError, match="two"):
         both.run(again(attempt, Retry(attempts=2), failed))
-    assert told[2:] == [("one", False), ("two", True)]
+    assert reported[2:] == [("one", False), ("two", True)]

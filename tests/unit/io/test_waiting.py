@@ -1,4 +1,4 @@
-"""Waits of asynchronous streams end in time, and never lose a cancellation."""
+"""Waits of asynchronous streams time out and never lose a cancellation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tsmodel.io.connections_async import _within
 
 
-def test_a_cancellation_beside_a_result_is_not_lost() -> None:
+def test_cancellation_that_coincides_with_a_result_is_not_lost() -> None:
     async def check() -> None:
         result = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(_within(result, 5.0))
@@ -22,7 +22,7 @@ def test_a_cancellation_beside_a_result_is_not_lost() -> None:
     asyncio.run(check())
 
 
-def test_a_cancellation_beside_a_failure_is_not_lost() -> None:
+def test_cancellation_that_coincides_with_a_failure_is_not_lost() -> None:
     async def check() -> None:
         result = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(_within(result, 5.0))
@@ -36,7 +36,7 @@ def test_a_cancellation_beside_a_failure_is_not_lost() -> None:
     asyncio.run(check())
 
 
-def test_what_comes_of_a_wait() -> None:
+def test_outcomes_of_a_wait() -> None:
     async def given(value: object) -> object:
         await asyncio.sleep(0)
         if isinstance(value, Exception):

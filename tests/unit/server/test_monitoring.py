@@ -1,4 +1,4 @@
-"""What is logged: one line for one event, whatever is in it."""
+"""Server logs: one line per event, whatever it contains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOSTILE = "gone\n2026-01-01 00:00:00,000 INFO    all is well\r\x1b[2J\x9b31m\u20
 
 @contextmanager
 def logging_to(stream: io.StringIO, form: str) -> Iterator[logging.Logger]:
-    """The root logger as the command sets it up, writing to a stream."""
+    """Configures the root logger as the command does, writing to a stream."""
     root = logging.getLogger()
     before, root.handlers, level = root.handlers, [], root.level
     try:
@@ -32,7 +32,7 @@ def logging_to(stream: io.StringIO, form: str) -> Iterator[logging.Logger]:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_nobody_can_forge_a_line_or_command_the_terminal(form: str) -> None:
+def test_untrusted_text_cannot_forge_lines_or_control_the_terminal(form: str) -> None:
     stream = io.StringIO()
     with logging_to(stream, form) as log:
         log.warning("%s: closed", HOSTILE)
@@ -49,7 +49,7 @@ def _fail() -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_traceback_is_told_and_forges_nothing(form: str) -> None:
+def test_traceback_is_logged_without_forged_lines(form: str) -> None:
     stream = io.StringIO()
     with logging_to(stream, form) as log:
         try:

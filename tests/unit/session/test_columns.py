@@ -1,4 +1,4 @@
-"""Columns and frames that are added to a session: what they may be, and what is said of those that may not."""
+"""Adding columns and frames to a session: accepted inputs and the errors for the others."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_columns_and_frames_over_every_backend(target: str, opener: Opener, tmp_
         assert same(session.query(Reading).all(), objects() * 6)
 
 
-def test_parquet_there_and_back(tmp_path: Path) -> None:
+def test_parquet_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "readings.parquet"
     with connect("memory:") as session:
         session.add_all(objects())
@@ -149,7 +149,7 @@ def test_parquet_there_and_back(tmp_path: Path) -> None:
             session.load_parquet(Reading, tmp_path / "nowhere.parquet")
 
 
-def test_a_frame_whose_columns_have_other_names() -> None:
+def test_frame_with_renamed_columns() -> None:
     frame = pd.DataFrame({"when": pd.to_datetime(["2026-03-01T00:00Z"]), "id": [5], "u": [230.5]})
     frame["cid"] = 1
     with connect("memory:") as session:
@@ -160,7 +160,7 @@ def test_a_frame_whose_columns_have_other_names() -> None:
 
 
 def test_integers_for_a_decimal_field() -> None:
-    """In arrays they are what is stored, as reading gives it; in frames and lists they are numbers."""
+    """Arrays hold the stored integers, as queries return them; frames and lists hold numbers."""
     given = columns(price=np.array([150] * 6))
     with connect("memory:") as session:
         session.add_columns(Reading, given)
@@ -214,7 +214,7 @@ def test_payloads_of_variable_size() -> None:
         ({"volts": np.arange(5.0)}, None, "columns of Reading differ in length: meter 6, cap 6, volts 5"),
     ],
 )
-def test_values_that_cannot_be_stored(changes: Any, row: int | None, wording: str) -> None:
+def test_invalid_values_are_refused(changes: Any, row: int | None, wording: str) -> None:
     with connect("memory:") as session:
         with pytest.raises(EncodeError) as caught:
             session.add_columns(Reading, **columns(**changes))
@@ -223,7 +223,7 @@ def test_values_that_cannot_be_stored(changes: Any, row: int | None, wording: st
         assert session.pending == ()
 
 
-def test_columns_that_are_missing_or_unknown() -> None:
+def test_missing_and_unknown_columns() -> None:
     with connect("memory:") as session:
         with pytest.raises(SessionError, match="columns of Reading are missing: cid, volts"):
             session.add_columns(Reading, meter=1, cap=START)
@@ -256,7 +256,7 @@ def test_columns_that_are_missing_or_unknown() -> None:
         ("mid", pa.array([[1]]), "Reading.mid: a column of list<item: int64> cannot be stored as Int64"),
     ],
 )
-def test_frames_that_cannot_be_stored(column: str, values: Any, wording: str) -> None:
+def test_invalid_frames_are_refused(column: str, values: Any, wording: str) -> None:
     whole = {"cid": pa.array([1]), "mid": pa.array([1]), "cap": pa.array([START]), "volts": pa.array([1.0]), column: values}
     with connect("memory:") as session:
         with pytest.raises(EncodeError) as caught:
@@ -265,7 +265,7 @@ def test_frames_that_cannot_be_stored(column: str, values: Any, wording: str) ->
         assert session.pending == ()
 
 
-def test_text_is_read_as_cells_of_csv_are() -> None:
+def test_text_is_parsed_like_csv_cells() -> None:
     class Everything(TSModel, cid=1, moid=7):
         number: Int32
         volts: Float32
@@ -300,7 +300,7 @@ def test_text_is_read_as_cells_of_csv_are() -> None:
             session.query(Everything).delete(allow_full_scan=True)
 
 
-def test_all_columns_at_fault_are_told_at_once() -> None:
+def test_all_invalid_columns_are_reported_together() -> None:
     frame = pa.table({"cid": ["1"], "mid": ["one"], "cap": ["yesterday"], "volts": ["1,5"]})
     with connect("memory:") as session:
         with pytest.raises(EncodeError) as caught:
@@ -314,7 +314,7 @@ def test_all_columns_at_fault_are_told_at_once() -> None:
         assert session.pending == ()
 
 
-def test_rows_of_a_frame_are_counted_through_its_batches() -> None:
+def test_row_numbers_count_across_the_batches_of_a_frame() -> None:
     good, bad = (
         {"cid": [1] * 3, "mid": [1] * 3, "cap": [START] * 3, "volts": volts} for volts in ([1.0] * 3, [1, 2, -3.0])
     )
@@ -325,7 +325,7 @@ def test_rows_of_a_frame_are_counted_through_its_batches() -> None:
         assert len(session.discard()) == 3
 
 
-def test_nan_of_pandas() -> None:
+def test_pandas_nan() -> None:
     class Loose(TSModel):
         volts: Float32
         amps: Nullable[float] = field(item=Float32)
@@ -339,7 +339,7 @@ def test_nan_of_pandas() -> None:
 
 
 def test_batches_and_order() -> None:
-    """A put for each batch, objects and columns in the order of addition."""
+    """Each batch is one put, and objects and columns keep the order in which they were added."""
     with connect("memory:", batch_size=4) as session:
         session.add(objects()[0])
         session.add_columns(Reading, columns(), cid=2)
@@ -355,7 +355,7 @@ def test_batches_and_order() -> None:
 
 
 @pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS)
-def test_a_write_that_fails_is_accounted_for(opener: Opener) -> None:
+def test_failed_write_accounts_for_every_row(opener: Opener) -> None:
     with (
         playing(silent) as (host, port),
         abandoned(opener(f"tstorage://{host}:{port}?timeout=0.3", batch_size=4)) as session,
@@ -372,7 +372,7 @@ def test_a_write_that_fails_is_accounted_for(opener: Opener) -> None:
         assert same([*session.in_doubt, *session.pending], objects())
 
 
-def test_what_was_given_may_change_afterwards() -> None:
+def test_arrays_may_change_after_they_are_added() -> None:
     cids, meters = np.ones(6, np.int32), np.arange(6)
     with connect("memory:") as session:
         session.add_columns(Reading, columns(cid=cids, meter=meters))
@@ -380,8 +380,8 @@ def test_what_was_given_may_change_afterwards() -> None:
         assert sorted((row.cid, row.meter) for row in session.discard()) == [(1, at) for at in range(6)]  # type: ignore[attr-defined]
 
 
-def test_a_structure_whose_member_is_absent_everywhere() -> None:
-    """An empty column of characters has no type to be told by."""
+def test_structure_member_that_is_always_none() -> None:
+    """An empty column of characters does not reveal its type."""
 
     class Part(ts.TSStruct):
         letter: ts.Nullable[str] = ts.field(item=ts.Char)
@@ -406,7 +406,7 @@ class Message(TSModel, encoding="msgpack"):
 
 
 def stored(model: Any, *, frame: Any = None, **columns: Any) -> list[Any]:
-    """What is read of columns, or of a frame, that are given for cid 1, moid 1, and cap from 0."""
+    """Stores columns or a frame of series (1, 1, 1) and returns the records read back."""
     with connect("memory:") as session:
         if frame is None:
             session.add_columns(model, cid=1, mid=1, moid=1, **columns)
@@ -419,7 +419,7 @@ def stored(model: Any, *, frame: Any = None, **columns: Any) -> list[Any]:
 KEYS = {"cid": [1, 1], "mid": [1, 1], "moid": [1, 1], "cap": [0, 1]}
 
 
-def test_none_in_messages() -> None:
+def test_none_in_msgpack_messages() -> None:
     data: dict[str, Any] = {"x": [None, 1.5], "n": [2, None], "t": ["a", None], "c": [None, "z"]}
     want = [(None, 2, "a", None), (1.5, None, None, "z")]
     for rows in (
@@ -446,7 +446,7 @@ def test_none_in_messages() -> None:
         pd.Series([None, None], dtype="Int64"),
     ],
 )
-def test_a_column_of_nothing_has_no_type(item: Any, nothing: pd.Series[Any]) -> None:
+def test_column_of_missing_values_fits_every_type(item: Any, nothing: pd.Series[Any]) -> None:
     body = {"__annotations__": {"value": Nullable[object]}, "__module__": __name__, "value": field(item=item)}
     model: Any = type(TSModel)("Made", (TSModel,), body)
     for frame in (pd.DataFrame({**KEYS, "value": nothing}), pa.table({**KEYS, "value": pa.nulls(2)})):
@@ -454,7 +454,7 @@ def test_a_column_of_nothing_has_no_type(item: Any, nothing: pd.Series[Any]) -> 
     assert [row.value for row in stored(model, cap=[0, 1], value=[None, None])] == [None, None]
 
 
-def test_nan_in_lists_of_pandas() -> None:
+def test_nan_in_pandas_lists() -> None:
     class Listed(TSModel):
         two: ts.Array[float] = field(item=Float32, length=2)
         many: ts.Array[float] = field(item=ts.Float64)
@@ -476,7 +476,7 @@ class Wide(TSModel):
     price: Scaled = field(default=Decimal(0), digits=2)
 
 
-def test_integers_of_128_bits() -> None:
+def test_128_bit_integers() -> None:
     frame = pl.DataFrame({**KEYS, "value": [1, -(2**63)], "maybe": [None, 2**64 - 1], "price": [3, 4]})
     wide = frame.with_columns(pl.col("value", "maybe", "price", "mid").cast(pl.Int128))
     for given in (wide, wide.lazy()):
@@ -493,7 +493,7 @@ def test_integers_of_128_bits() -> None:
     assert caught.value.record == 1
 
 
-def test_frames_that_arrow_does_not_take() -> None:
+def test_frame_that_arrow_cannot_convert() -> None:
     with pytest.raises(SessionError, match="Arrow cannot convert the frame: "):
         stored(Wide, frame=pd.DataFrame({**KEYS, "value": [1, "a"]}))
 
@@ -505,7 +505,7 @@ class Times(TSModel):
 
 
 @pytest.mark.parametrize("as_pandas", [False, True])
-def test_the_least_integer_is_a_time_or_too_far_away(as_pandas: bool) -> None:
+def test_lowest_integer_is_a_time_or_out_of_range(as_pandas: bool) -> None:
     least = -(2**63)
     there = np.array([least, 5])
     with connect("memory:") as session:

@@ -1,4 +1,4 @@
-"""Targets: what `connect` opens, and what it says about those that it does not know."""
+"""Targets of `connect`: what each opens, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def store_one(target: str | Path | None) -> None:
         session.flush()
 
 
-def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for target in (tmp_path / "a.tsdb", str(tmp_path / "a.tsdb"), "a.tsdb", "./a.tsdb", Path("a.tsdb")):
         store_one(target)
@@ -35,13 +35,13 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert Reading.query.count() == 5
 
 
-def test_memory_is_gone_with_its_session() -> None:
+def test_memory_is_freed_with_its_session() -> None:
     store_one("memory:")
     with connect("memory:"):
         assert Reading.query.count() == 0
 
 
-def test_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_target_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TSMODEL_URL", str(tmp_path / "a.tsdb"))
     store_one(None)
     assert (tmp_path / "a.tsdb").exists()
@@ -52,7 +52,7 @@ def test_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "?timeout=5", "/?timeout=0.5"])
-def test_a_server(suffix: str) -> None:
+def test_server_targets(suffix: str) -> None:
     with serve_in_thread() as (host, port):
         store_one(f"tstorage://{host}:{port}{suffix}")
 
@@ -89,7 +89,7 @@ def test_a_server(suffix: str) -> None:
         ),
     ],
 )
-def test_targets_that_are_none(target: str, wording: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_targets(target: str, wording: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if wording is None:
         connect(target).close()
@@ -98,12 +98,12 @@ def test_targets_that_are_none(target: str, wording: str | None, tmp_path: Path,
             connect(target)
 
 
-def test_a_windows_drive_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_drive_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     connect("C:readings.tsdb").close()
 
 
-def test_an_unreachable_server_keeps_the_cause() -> None:
+def test_unreachable_server_keeps_the_cause() -> None:
     with playing() as (host, port):
         pass
     with pytest.raises(TransportError, match=f"^connecting to {host}:{port} failed: Connection refused$") as caught:
@@ -112,7 +112,7 @@ def test_an_unreachable_server_keeps_the_cause() -> None:
     assert isinstance(caught.value, OSError)
 
 
-def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_directory(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"there is no directory .*create it first"):
         connect(tmp_path / "none" / "a.tsdb")
 
@@ -128,12 +128,12 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
         ("tstorage://host", 10**6, "cache_bytes is for embedded files"),
     ],
 )
-def test_caches_that_cannot_be(opening: Callable[..., object], target: str, cache_bytes: int, wording: str) -> None:
+def test_invalid_cache_sizes(opening: Callable[..., object], target: str, cache_bytes: int, wording: str) -> None:
     with pytest.raises(SessionError, match=wording):
         opening(target, cache_bytes=cache_bytes)
 
 
-def test_a_cache_of_a_size_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_cache_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     monkeypatch.setattr("tsmodel.store.sqlite.BlockCache", lambda most: made.append(most) or BlockCache(most))
     for cache_bytes in (0, 1000, None):
@@ -158,31 +158,31 @@ def test_a_cache_of_a_size_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monke
         "tstorage://h\udc80",
     ],
 )
-def test_names_that_no_file_and_no_host_can_have(opening: Callable[..., object], target: str | Path) -> None:
+def test_impossible_file_and_host_names(opening: Callable[..., object], target: str | Path) -> None:
     with pytest.raises(SessionError, match="NUL character|is not a valid host name"):
         opening(target)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000 + "x"])
-def test_paths_that_are_too_long(name: str, tmp_path: Path) -> None:
+def test_overlong_paths(name: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be opened: .*File name too long"), connect(tmp_path / name):
         pass
 
 
 @pytest.mark.parametrize("opening", [connect, connect_async])
 class TestArguments:
-    def test_they_are_in_the_signature(self, opening: Callable[..., object]) -> None:
+    def test_arguments_are_in_the_signature(self, opening: Callable[..., object]) -> None:
         parameters = inspect.signature(opening).parameters
         assert parameters.keys() == inspect.signature(connect).parameters.keys()
         assert parameters["batch_size"].default == 100_000
         assert [name for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY] == ["target"]
 
-    def test_the_help_explains_each(self, opening: Callable[..., object]) -> None:
+    def test_help_explains_each_argument(self, opening: Callable[..., object]) -> None:
         assert f"{opening.__name__}(target:" in pydoc.render_doc(opening, renderer=pydoc.plaintext)
         for name in inspect.signature(opening).parameters:
             assert f"        {name}: " in pydoc.render_doc(connect, renderer=pydoc.plaintext)
 
-    def test_an_unknown_one_is_refused(self, opening: Callable[..., object]) -> None:
+    def test_unknown_argument_is_refused(self, opening: Callable[..., object]) -> None:
         with pytest.raises(TypeError, match=rf"^{opening.__name__}\(\) got an unexpected keyword argument 'batchsize'$"):
             opening("memory:", batchsize=5)
         with pytest.raises(TypeError, match=rf"^{opening.__name__}\(\) too many positional arguments$"):
@@ -202,6 +202,6 @@ class TestArguments:
             ({"target": "file:a%00b"}, "names no file"),
         ],
     )
-    def test_values_that_cannot_be(self, opening: Callable[..., object], given: dict[str, object], wording: str) -> None:
+    def test_invalid_values(self, opening: Callable[..., object], given: dict[str, object], wording: str) -> None:
         with pytest.raises(SessionError, match=wording):
             opening(**{"target": "memory:", **given})

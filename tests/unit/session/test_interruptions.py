@@ -1,4 +1,4 @@
-"""Puts that are interrupted, and storing without being asked: by count, bytes, age, and in the background."""
+"""Interrupted puts, and automatic flushes: by count, bytes, age and in the background."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def opened(request: pytest.FixtureRequest) -> Opener:
 
 
 class Scripted:
-    """A backend in memory that does something before each put, or after it."""
+    """A backend in memory that runs a function before and after each put."""
 
     def __init__(self) -> None:
         self.store = open_store(None)
@@ -73,7 +73,7 @@ def failing(error: BaseException) -> Callable[[], object]:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), ZeroDivisionError(), MemoryError()], ids=repr)
-def test_an_interrupted_put_is_in_doubt(when: str, error: BaseException) -> None:
+def test_interrupted_put_is_in_doubt(when: str, error: BaseException) -> None:
     backend = Scripted()
     setattr(backend, when, failing(error))
     session = Session(backend)
@@ -90,7 +90,7 @@ def test_an_interrupted_put_is_in_doubt(when: str, error: BaseException) -> None
 
 
 class Interrupted(EmbeddedStore):
-    """An embedded store whose next put is interrupted."""
+    """An embedded store that interrupts puts before or after storing them."""
 
     before = after = False
 
@@ -105,7 +105,7 @@ class Interrupted(EmbeddedStore):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_interrupted_put_to_an_embedded_store_can_be_checked(when: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_interrupted_put_to_an_embedded_store_is_reconciled(when: str, caplog: pytest.LogCaptureFixture) -> None:
     store = Interrupted(MemoryEngine())
     setattr(store, when, True)
     with Session(store, retry=Retry(on_unknown="check"), name="memory:") as session:
@@ -121,12 +121,12 @@ def test_an_interrupted_put_to_an_embedded_store_can_be_checked(when: str, caplo
 
 
 class Settling(Scripted):
-    """A backend of another kind, which says that a put is over when `append` ends."""
+    """A backend that declares a put finished when `append` returns."""
 
     settles_puts = True
 
 
-def test_a_put_to_a_backend_that_settles_puts_is_checked_at_once() -> None:
+def test_settled_put_is_reconciled_without_waiting() -> None:
     backend = Settling()
     backend.after = failing(KeyboardInterrupt())
     with Session(backend, retry=Retry(on_unknown="check", settle="1h")) as session:
@@ -138,7 +138,7 @@ def test_a_put_to_a_backend_that_settles_puts_is_checked_at_once() -> None:
         assert len(session.query(Reading).all()) == 3
 
 
-def test_an_interrupted_put_that_never_left_is_pending() -> None:
+def test_interrupted_put_that_was_not_sent_stays_pending() -> None:
     backend = Scripted()
     backend.sends = False
     backend.before = failing(KeyboardInterrupt())
@@ -152,7 +152,7 @@ def test_an_interrupted_put_that_never_left_is_pending() -> None:
     session.close()
 
 
-def test_a_put_whose_outcome_could_not_be_noted_is_in_doubt() -> None:
+def test_put_without_a_recorded_outcome_is_in_doubt() -> None:
     session = Session(Scripted())
     session.add_all(rows(2))
     (put,) = session._pending.puts()
@@ -164,7 +164,7 @@ def test_a_put_whose_outcome_could_not_be_noted_is_in_doubt() -> None:
     session.close()
 
 
-def test_a_cancelled_put_to_a_server_is_in_doubt() -> None:
+def test_cancelled_put_to_a_server_is_in_doubt() -> None:
     async def main(host: str, port: int) -> None:
         async with connect_async(f"tstorage://{host}:{port}") as session:
             await session.add_all(rows(3))
@@ -184,7 +184,7 @@ def test_a_cancelled_put_to_a_server_is_in_doubt() -> None:
         asyncio.run(main(*address))
 
 
-def test_leaving_the_block_by_an_exception_warns_of_doubt() -> None:
+def test_leaving_the_block_by_an_exception_warns_of_in_doubt_records() -> None:
     backend = Scripted()
     backend.after = failing(KeyboardInterrupt())
     with pytest.warns(UnflushedWarning, match=r"ended with 2 records added and never stored \(2 of them in doubt\)"):
@@ -194,7 +194,7 @@ def test_leaving_the_block_by_an_exception_warns_of_doubt() -> None:
                 session.flush()
 
 
-def test_what_fails_together_is_stored_together() -> None:
+def test_failed_flushes_are_stored_in_one_put() -> None:
     backend = Scripted()
     backend.before = failing(StoreError("the disk is full"))
     puts: list[int] = []
@@ -208,7 +208,7 @@ def test_what_fails_together_is_stored_together() -> None:
         assert (receipt.count, receipt.acq_max - receipt.acq_min, len(puts)) == (8, 7, 1)
 
 
-def test_numbers_go_on_after_what_is_stored() -> None:
+def test_record_numbers_continue_after_stored_batches() -> None:
     with connect("memory:", batch_size=3) as session:
         session.add_all(rows(5))
         with pytest.raises(EncodeError, match="record 5: Reading.counter") as caught:
@@ -219,7 +219,7 @@ def test_numbers_go_on_after_what_is_stored() -> None:
         assert len(session.discard()) == 4
 
 
-def test_by_bytes(opened: Opener) -> None:
+def test_flush_by_bytes(opened: Opener) -> None:
     with opened("memory:", batch_bytes=260) as session:
         for row in rows(9):
             session.add(row)
@@ -231,7 +231,7 @@ def test_by_bytes(opened: Opener) -> None:
         assert session.pending == ()
 
 
-def test_by_bytes_with_puts_of_both_kinds(opened: Opener) -> None:
+def test_flush_by_bytes_with_put_and_puta(opened: Opener) -> None:
     with opened("memory:", batch_bytes=260) as session:
         for n, row in enumerate(rows(10, acq=5)):
             assert len(session.pending) == n
@@ -239,7 +239,7 @@ def test_by_bytes_with_puts_of_both_kinds(opened: Opener) -> None:
         assert session.pending == ()
 
 
-def test_many_puts_of_both_kinds_are_counted_once() -> None:
+def test_bytes_of_put_and_puta_records_are_counted_once() -> None:
     with connect("memory:", batch_bytes=10**9, batch_size=10**6) as session:
         for n, row in enumerate(rows(4000, acq=5)):
             session.add(row, keep_acq=n % 2 == 0)
@@ -248,7 +248,7 @@ def test_many_puts_of_both_kinds_are_counted_once() -> None:
         assert session._pending._others_size + session._pending._counted_open() == 0
 
 
-def test_what_is_discarded_while_it_is_looked_for_is_not_stored() -> None:
+def test_records_discarded_during_reconciliation_are_not_stored() -> None:
     async def main() -> None:
         with serve_in_thread() as address, proxied(*address) as proxy:
             target = "tstorage://{}:{}".format(*proxy.address)
@@ -266,7 +266,7 @@ def test_what_is_discarded_while_it_is_looked_for_is_not_stored() -> None:
     asyncio.run(main())
 
 
-def test_by_age(opened: Opener) -> None:
+def test_flush_by_age(opened: Opener) -> None:
     with opened("memory:", batch_age="100ms") as session:
         session.add_all(rows(3))
         assert len(session.pending) == 3
@@ -288,7 +288,7 @@ def test_by_age(opened: Opener) -> None:
         ({"retry": 3}, "retry takes a Retry, not 3"),
     ],
 )
-def test_options_that_cannot_be(opened: Opener, options: dict[str, Any], wording: str) -> None:
+def test_invalid_options(opened: Opener, options: dict[str, Any], wording: str) -> None:
     with pytest.raises(SessionError, match=wording):
         opened("memory:", **options)
 
@@ -300,7 +300,7 @@ def until(condition: Callable[[], bool], session: Any) -> None:
         getattr(session, "wait", time.sleep)(0.005)
 
 
-def test_in_the_background(opened: Opener) -> None:
+def test_background_flush(opened: Opener) -> None:
     before = threading.active_count()
     with opened("memory:", flush_every="10ms") as session:
         for _ in range(3):
@@ -311,7 +311,7 @@ def test_in_the_background(opened: Opener) -> None:
     until(lambda: threading.active_count() <= before, session) if opened is connect else None
 
 
-def test_failures_in_the_background_come_out_of_the_next_call(opened: Opener) -> None:
+def test_background_failure_is_raised_by_the_next_call(opened: Opener) -> None:
     with playing(silent) as address:
         with abandoned(opened("tstorage://{}:{}?timeout=0.05".format(*address), flush_every="10ms")) as session:
             session.add_all(rows(2))
@@ -322,7 +322,7 @@ def test_failures_in_the_background_come_out_of_the_next_call(opened: Opener) ->
             assert [*session.pending, *session.in_doubt] != []
 
 
-def test_failures_in_the_background_come_out_of_close() -> None:
+def test_background_failure_is_raised_by_close() -> None:
     backend = Scripted()
     backend.before = failing(StoreError("the disk is full"))
     session = Session(backend, flush_every="5ms")
@@ -337,7 +337,7 @@ def test_failures_in_the_background_come_out_of_close() -> None:
     assert backend.store
 
 
-def test_a_failure_in_the_background_that_was_made_good_is_not_raised() -> None:
+def test_resolved_background_failure_is_not_raised() -> None:
     backend = Scripted()
     backend.before = failing(TransportError("the line is dead"))
     backend.sends = False
@@ -349,7 +349,7 @@ def test_a_failure_in_the_background_that_was_made_good_is_not_raised() -> None:
         session.add(rows(1)[0])
 
 
-def test_a_flusher_keeps_no_session_alive() -> None:
+def test_flusher_does_not_keep_its_session_alive() -> None:
     before = threading.active_count()
     session = connect("memory:", flush_every="5ms")
     del session
@@ -357,7 +357,7 @@ def test_a_flusher_keeps_no_session_alive() -> None:
     until(lambda: threading.active_count() <= before, None)
 
 
-def test_many_threads_add_and_flush() -> None:
+def test_threads_add_and_flush_concurrently() -> None:
     with connect("memory:", batch_size=50, flush_every="1ms") as session:
 
         def work(mid: int) -> None:
@@ -393,7 +393,7 @@ def test_adding_does_not_wait_for_a_flush() -> None:
         assert session.pending == ()
 
 
-def test_what_is_added_while_closing_is_not_dropped_in_silence() -> None:
+def test_records_added_while_closing_are_not_dropped_silently() -> None:
     backend = Scripted()
     session = Session(backend)
     session.add_all(rows(2))
@@ -407,7 +407,7 @@ def test_what_is_added_while_closing_is_not_dropped_in_silence() -> None:
         session.close()
 
 
-def test_a_receipt_keeps_its_numbers_while_others_add() -> None:
+def test_record_numbers_restart_after_a_concurrent_flush() -> None:
     async def main() -> None:
         async with connect_async("memory:") as session:
             await session.add_all(rows(4))
@@ -426,12 +426,12 @@ def test_a_receipt_keeps_its_numbers_while_others_add() -> None:
 
 
 class CtrlC:
-    """Raises KeyboardInterrupt when a call within some module of tsmodel has ended, as a signal does: between two calls.
+    """Raises KeyboardInterrupt after the nth call within a module of tsmodel, as a signal between two calls would.
 
     Args:
-        module: the end of the module's path.
-        at: number of the call, from 1 on.
-        functions: those whose calls count; all of the module's by default.
+        module: end of the module's path.
+        at: number of the call, from 1.
+        functions: functions whose calls count; by default all of the module.
     """
 
     def __init__(self, module: str, at: int, functions: Collection[str] = ()) -> None:
@@ -459,7 +459,7 @@ class CtrlC:
 
 
 def add_and_flush(session: Session, taken: list[int]) -> None:
-    """Adds objects and columns in several ways, and notes those that the session has taken."""
+    """Adds objects and columns in several ways and records which the session accepted."""
     for row in rows(2):
         session.add(row)
         taken.append(row.cap)
@@ -470,7 +470,7 @@ def add_and_flush(session: Session, taken: list[int]) -> None:
     session.flush()
 
 
-def test_ctrl_c_between_any_two_calls_loses_and_doubles_nothing() -> None:
+def test_ctrl_c_neither_loses_nor_duplicates_records() -> None:
     for points in itertools.count(1):
         taken: list[int] = []
         with connect("memory:") as session:
@@ -483,14 +483,14 @@ def test_ctrl_c_between_any_two_calls_loses_and_doubles_nothing() -> None:
             session.flush()
             stored = [row.cap for row in session.query(Reading).order_by("cap")]
         assert len(set(stored)) == len(stored), f"call {points}: {stored}"
-        assert set(taken) <= {*stored, *doubtful}, f"call {points}: {taken} were taken, {stored} are stored"
+        assert set(taken) <= {*stored, *doubtful}, f"call {points}: accepted {taken}, stored {stored}"
         if ctrl_c.left > 0:
             break
     assert points > 10
 
 
-def test_ctrl_c_between_any_two_calls_leaves_a_file_that_can_be_written(tmp_path: Path) -> None:
-    with connect(tmp_path / "other.tsdb") as session:  # loads what a first session loads
+def test_ctrl_c_leaves_a_writable_file(tmp_path: Path) -> None:
+    with connect(tmp_path / "other.tsdb") as session:  # does the imports of a first session
         session.add_all(rows(1))
     reopened = 0
     for points in itertools.count(1):
@@ -528,7 +528,7 @@ stores = [connect("memory:"), connect("memory:", flush_every="5s"), connect(sys.
 """
 
 
-def test_sessions_that_are_open_when_the_interpreter_ends_say_nothing(tmp_path: Path) -> None:
+def test_sessions_open_at_interpreter_exit_are_silent(tmp_path: Path) -> None:
     command = [sys.executable, "-c", OPEN_AT_THE_END, str(tmp_path / "readings.tsdb")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout + done.stderr == ""

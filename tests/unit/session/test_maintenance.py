@@ -1,4 +1,4 @@
-"""Backups and compaction by sessions, and what sessions on servers and memory say instead."""
+"""`backup` and `compact` of sessions, and what sessions on servers and in memory say instead."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def rows(count: int) -> list[Reading]:
     return [Reading(cid=1, mid=1, moid=1, cap=n, counter=n) for n in range(count)]
 
 
-def test_what_was_flushed_is_in_the_backup(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+def test_backup_holds_flushed_records(tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
     with connect(tmp_path / "a.tsdb", on_request=lambda request: None) as session:
         session.add_all(rows(5))
         session.flush()
         session.add_all(rows(3))
-        report = session.backup(tmp_path / "b.tsdb", progress=lambda done, total: told.append((done, total)))
+        report = session.backup(tmp_path / "b.tsdb", progress=lambda done, total: steps.append((done, total)))
         assert report.records == 5
         assert session.compact().runs_after == 1
         assert session.query(Reading).count() == 5
-    assert told[-1][0] == told[-1][1] > 0
+    assert steps[-1][0] == steps[-1][1] > 0
     with connect(tmp_path / "b.tsdb", read_only=True) as session:
         assert session.query(Reading).count() == 5
     with pytest.raises(SessionError, match="is closed"):
@@ -42,7 +42,7 @@ def test_what_was_flushed_is_in_the_backup(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hooks", [{}, {"on_request": print}])
-def test_the_same_awaited(tmp_path: Path, hooks: dict[str, object]) -> None:
+def test_async_backup_and_compact(tmp_path: Path, hooks: dict[str, object]) -> None:
     async def main() -> None:
         session = connect_async(tmp_path / "a.tsdb", **hooks)  # type: ignore[arg-type]
         with pytest.raises(SessionError, match="is not open"):
@@ -58,7 +58,7 @@ def test_the_same_awaited(tmp_path: Path, hooks: dict[str, object]) -> None:
     assert verify(tmp_path / "b.tsdb").records == 5
 
 
-def test_servers_and_memory_say_what_to_do_instead(tmp_path: Path) -> None:
+def test_errors_on_servers_and_memory_say_what_to_do_instead(tmp_path: Path) -> None:
     async def main(target: str) -> None:
         async with connect_async(target) as session:
             with pytest.raises(UnsupportedError, match="compact works on embedded files"):
@@ -78,7 +78,7 @@ def test_servers_and_memory_say_what_to_do_instead(tmp_path: Path) -> None:
 
 
 class Others:
-    """A backend of somebody else, over a store that it does not show."""
+    """A third-party backend that hides the store it wraps."""
 
     def __init__(self) -> None:
         store = open_store(None)
@@ -87,7 +87,7 @@ class Others:
 
 
 class Kept(Others):
-    """One that looks after what it stores."""
+    """A backend that maintains its own storage."""
 
     def backup(self, path: str | os.PathLike[str], _: Any = None) -> Any:
         return f"copied to {path}"
@@ -102,7 +102,7 @@ class Kept(Others):
         raise NotImplementedError
 
 
-def test_a_backend_that_looks_after_its_store_is_asked() -> None:
+def test_backend_with_its_own_maintenance_is_called() -> None:
     with Session(Kept(), name="kept") as session:
         assert str(session.backup("there")) == "copied to there"
         assert str(session.compact()) == "compacted"
@@ -115,14 +115,14 @@ def test_a_backend_that_looks_after_its_store_is_asked() -> None:
             session.puts()
 
 
-def test_a_store_can_do_all_of_it() -> None:
+def test_store_implements_all_optional_interfaces() -> None:
     store = open_store(None)
     assert isinstance(store, Caretaker)
     assert isinstance(store, PutTaker)
     assert not isinstance(Others(), (Caretaker, PutTaker))
 
 
-def test_a_server_takes_puts_whole_for_a_backend_that_takes_no_pieces() -> None:
+def test_server_buffers_puts_for_a_backend_without_begin_put() -> None:
     backend: Any = Others()
     with serve_in_thread(backend) as (host, port), connect(f"tstorage://{host}:{port}") as session:
         session.add_all(rows(5))

@@ -1,4 +1,4 @@
-"""Sessions: what was added is stored whole or kept, receipts are true, and nothing is dropped in silence."""
+"""Sessions: added records are stored whole or kept, receipts are right, and nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def reading(n: int = 1, **values: object) -> Reading:
 
 
 class Failing:
-    """A backend whose puts fail as long as it is told to."""
+    """A backend whose puts fail while `fails` is set."""
 
     def __init__(self) -> None:
         self.store: EmbeddedStore = open_store(None)
@@ -65,7 +65,7 @@ def session() -> Iterator[Session]:
         yield session
 
 
-def test_a_receipt_says_what_was_stored(session: Session) -> None:
+def test_receipt(session: Session) -> None:
     session.add(reading())
     session.add_all(reading(n) for n in range(9))
     before = now_ns()
@@ -78,7 +78,7 @@ def test_a_receipt_says_what_was_stored(session: Session) -> None:
     assert session.pending == ()
 
 
-def test_a_flush_of_nothing(session: Session) -> None:
+def test_flush_without_records(session: Session) -> None:
     assert session.flush() == Receipt()
     assert (Receipt().count, Receipt().acq_min, Receipt().acq_max) == (0, -1, -1)
 
@@ -88,7 +88,7 @@ def test_receipts_add_up() -> None:
     assert total == Receipt(3, 3, 6, 20, 1.5)
 
 
-def test_full_batches_are_stored_without_being_asked() -> None:
+def test_full_batches_are_stored_automatically() -> None:
     with connect("memory:", batch_size=10) as session:
         session.add_all(reading(n) for n in range(25))
         assert len(session.pending) == 5
@@ -100,7 +100,7 @@ def test_full_batches_are_stored_without_being_asked() -> None:
         assert session.flush().count == 0
 
 
-def test_a_generator_is_taken_in_batches() -> None:
+def test_generator_is_consumed_in_batches() -> None:
     taken = 0
 
     def source() -> Iterator[Reading]:
@@ -115,7 +115,7 @@ def test_a_generator_is_taken_in_batches() -> None:
         assert session.flush().count == 1000
 
 
-def test_the_order_of_addition_is_the_order_of_acqs_within_a_cid(session: Session) -> None:
+def test_acqs_follow_the_order_of_addition_within_a_cid(session: Session) -> None:
     rows = [reading(n) if n % 3 else Event(cid=1, mid=1, cap=n, on=True) for n in range(30)]
     session.add_all(rows)
     session.flush()
@@ -124,7 +124,7 @@ def test_the_order_of_addition_is_the_order_of_acqs_within_a_cid(session: Sessio
 
 
 @pytest.mark.parametrize("position", [0, 5, 9])
-def test_a_record_that_cannot_be_stored(session: Session, position: int) -> None:
+def test_invalid_record_keeps_all_pending(session: Session, position: int) -> None:
     rows = [reading(n) for n in range(10)]
     rows[position].counter = 40_000
     session.add_all(rows)
@@ -140,7 +140,7 @@ def test_a_record_that_cannot_be_stored(session: Session, position: int) -> None
     assert session.flush().count == 10
 
 
-def test_record_numbers_count_on_over_batches_and_models() -> None:
+def test_record_numbers_count_across_batches_and_models() -> None:
     with connect("memory:", batch_size=10) as session:
         session.add_all(reading(n) for n in range(12))
         session.add(Event(cid=1, mid=1, cap=1, on=True))
@@ -153,14 +153,14 @@ def test_record_numbers_count_on_over_batches_and_models() -> None:
 
 
 @pytest.mark.parametrize("cid", [-1, 2**31 - 1])
-def test_a_key_that_cannot_be_stored(session: Session, cid: int) -> None:
+def test_invalid_cid_is_refused(session: Session, cid: int) -> None:
     session.add(reading(cid=cid))
     with pytest.raises(EncodeError, match=f"record 0: Reading.cid is {cid}.*it must be 0 to 2147483646"):
         session.flush()
     session.discard()
 
 
-def test_a_backend_that_fails_loses_nothing() -> None:
+def test_failing_backend_loses_no_records() -> None:
     backend = Failing()
     with Session(backend, batch_size=10) as session:
         session.add_all(reading(n) for n in range(9))
@@ -177,7 +177,7 @@ def test_a_backend_that_fails_loses_nothing() -> None:
         assert Reading.query.count() == 10
 
 
-def test_an_add_all_that_fails_in_the_middle_of_a_generator() -> None:
+def test_add_all_resumes_a_generator_after_a_failed_put() -> None:
     backend = Failing()
     with Session(backend, batch_size=10) as session:
         source = (reading(n) for n in range(25))
@@ -189,7 +189,7 @@ def test_an_add_all_that_fails_in_the_middle_of_a_generator() -> None:
         assert sorted(row.cap for row in Reading.query) == list(range(25))
 
 
-def test_a_source_that_fails_in_its_middle(session: Session) -> None:
+def test_add_all_keeps_records_of_a_failing_generator(session: Session) -> None:
     def source() -> Iterator[Reading]:
         yield from (reading(n) for n in range(7))
         raise KeyError("the line is dead")
@@ -202,7 +202,7 @@ def test_a_source_that_fails_in_its_middle(session: Session) -> None:
 @pytest.mark.parametrize(
     ("what", "hint"), [(3, ""), ([reading()], "; use add_all for several"), (Reading, ""), (None, ""), ({"cid": 1}, "")]
 )
-def test_only_objects_of_models_are_added(session: Session, what: object, hint: str) -> None:
+def test_only_model_objects_are_accepted(session: Session, what: object, hint: str) -> None:
     with pytest.raises(SessionError, match=rf"a session stores objects of models, not .*{hint}$"):
         session.add(what)  # type: ignore[arg-type]
     with pytest.raises(SessionError, match="objects of models"):
@@ -219,7 +219,7 @@ def test_leaving_the_block_flushes_and_closes(tmp_path: Path) -> None:
         assert Reading.query.count() == 1
 
 
-def test_leaving_the_block_by_an_exception_stores_nothing_more_and_warns() -> None:
+def test_leaving_the_block_by_an_exception_does_not_flush_and_warns() -> None:
     store = open_store(None)
     with pytest.warns(UnflushedWarning, match=r"ended with 1 record added.* Reading\(cid=1"), pytest.raises(KeyError):
         with Session(store) as session:
@@ -229,7 +229,7 @@ def test_leaving_the_block_by_an_exception_stores_nothing_more_and_warns() -> No
         session.flush()
 
 
-def test_a_flush_that_fails_on_leaving_comes_out() -> None:
+def test_failed_flush_on_leaving_is_raised() -> None:
     with pytest.raises(EncodeError), connect("memory:") as session:
         session.add(reading(cid=-5))
     with pytest.raises(SessionError, match="closed"):
@@ -246,7 +246,7 @@ def test_close_flushes_and_may_be_repeated(tmp_path: Path) -> None:
         assert Reading.query.count() == 1
 
 
-def test_a_close_that_cannot_flush_leaves_the_session_open() -> None:
+def test_failed_close_leaves_the_session_open() -> None:
     session = connect("memory:")
     session.add(reading(cid=-5))
     with pytest.raises(EncodeError):
@@ -257,7 +257,7 @@ def test_a_close_that_cannot_flush_leaves_the_session_open() -> None:
     session.close()
 
 
-def test_a_session_that_is_forgotten_warns() -> None:
+def test_garbage_collected_session_with_records_warns() -> None:
     session = connect("memory:")
     session.add(reading())
     with pytest.warns(UnflushedWarning, match="a session on memory: ended with 1 record added and never stored"):
@@ -265,7 +265,7 @@ def test_a_session_that_is_forgotten_warns() -> None:
         gc.collect()
 
 
-def test_a_session_that_is_forgotten_without_records_does_not() -> None:
+def test_garbage_collected_session_without_records_is_silent() -> None:
     session = connect("memory:")
     session.add(reading())
     session.flush()
@@ -275,7 +275,7 @@ def test_a_session_that_is_forgotten_without_records_does_not() -> None:
         gc.collect()
 
 
-def test_the_innermost_open_session_answers() -> None:
+def test_model_query_uses_the_innermost_open_session() -> None:
     with connect("memory:") as outer:
         outer.add(reading())
         outer.flush()
@@ -301,7 +301,7 @@ def test_sessions_closed_out_of_order() -> None:
         Reading.query.count()
 
 
-def test_a_thread_does_not_see_the_sessions_of_others(session: Session) -> None:
+def test_thread_does_not_see_sessions_of_other_threads(session: Session) -> None:
     seen: list[object] = []
 
     def look() -> None:
@@ -318,7 +318,7 @@ def test_a_thread_does_not_see_the_sessions_of_others(session: Session) -> None:
     assert seen[1] == 0
 
 
-def test_a_query_outlives_the_place_where_it_was_made(session: Session) -> None:
+def test_model_query_uses_the_session_open_when_it_runs(session: Session) -> None:
     query = Reading.query.cid(1)
     session.add(reading())
     session.flush()
@@ -328,7 +328,7 @@ def test_a_query_outlives_the_place_where_it_was_made(session: Session) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, None])
-def test_a_batch_size_that_cannot_be(batch_size: object) -> None:
+def test_invalid_batch_sizes(batch_size: object) -> None:
     with pytest.raises(SessionError, match="batch_size takes an int from 1"):
         connect("memory:", batch_size=batch_size)  # type: ignore[arg-type]
 
@@ -369,15 +369,15 @@ def test_both_sessions_have_the_same_methods() -> None:
         (lambda s: connect_async("memory:").query(Reading).using(s), "using() takes an asynchronous session, not <Session"),
     ],
 )
-def test_arguments_of_a_wrong_type_are_refused_by_name(session: Session, call: Any, wording: str) -> None:
+def test_wrong_argument_types_are_named_in_the_error(session: Session, call: Any, wording: str) -> None:
     with pytest.raises(TSModelError) as caught:
         call(session)
     assert wording in str(caught.value)
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
-def test_the_longest_interval_of_background_flushes() -> None:
-    longest = 2**63 - 1  # ns, more seconds than a lock can wait
+def test_longest_flush_interval() -> None:
+    longest = 2**63 - 1  # in ns; in seconds, it is more than a lock can wait
     with connect("memory:", flush_every=longest) as session:
         (flusher,) = [thread for thread in threading.enumerate() if thread.name == "tsmodel-flusher"]
         flusher.join(0.1)

@@ -1,4 +1,4 @@
-"""Capture times that look like times since 1970."""
+"""Warnings about capture times that look like Unix times."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def reading(cap: int) -> Reading:
 @pytest.mark.parametrize(
     ("unit", "ns"), [("seconds", 10**9), ("milliseconds", 10**6), ("microseconds", 10**3), ("nanoseconds", 1)]
 )
-def test_a_time_since_1970_is_stored_with_a_warning(unit: str, ns: int) -> None:
+def test_unix_time_is_stored_with_a_warning(unit: str, ns: int) -> None:
     cap = NOW // ns
     right = from_unix_ns(cap * ns)
     with connect("memory:") as session:
@@ -42,17 +42,17 @@ def test_a_time_since_1970_is_stored_with_a_warning(unit: str, ns: int) -> None:
         remedy = str(warned[0].message).partition("tsmodel.timestamps.")[2].partition(" converts")[0]
         assert eval(remedy, {"from_unix_ns": from_unix_ns, "cap": cap}) == right
         assert [each.cap for each in session.query(Reading).all()] == [cap]
-        session.add(reading(cap + 1))  # once for a session
+        session.add(reading(cap + 1))  # warns once per session
         session.flush()
 
 
-def test_columns() -> None:
+def test_columns_of_unix_times_warn() -> None:
     with connect("memory:") as session, pytest.warns(TimeUnitWarning, match="Reading: cap=1796078539 is 2001-01-01T"):
         session.add_columns(Reading, cid=1, mid=1, moid=1, cap=[NOW // 10**9], counter=[1])
         session.flush()
 
 
-def test_an_error_leaves_the_records_pending() -> None:
+def test_warning_raised_as_an_error_leaves_records_pending() -> None:
     with connect("memory:") as session:
         session.add(reading(NOW // 10**9))
         with warnings.catch_warnings():
@@ -64,7 +64,7 @@ def test_an_error_leaves_the_records_pending() -> None:
 
 
 @pytest.mark.parametrize("cap", [0, 5, 2 * 10**9, 1_796 * 10**9, 10**18, -(10**18), 2**63 - 2, from_unix_ns(NOW)])
-def test_other_times_are_stored_in_silence(cap: int) -> None:
+def test_other_times_do_not_warn(cap: int) -> None:
     with connect("memory:") as session:
         session.add(reading(cap))
         assert session.flush().count == 1

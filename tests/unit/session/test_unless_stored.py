@@ -1,4 +1,4 @@
-"""Storing only what is not stored yet."""
+"""`unless_stored`: storing only records that are not stored yet."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def stored(session: Any) -> list[tuple[int, int, int]]:
     return sorted((row.cid, row.cap, row.number) for row in session.query(Reading).all())
 
 
-def test_the_second_import_changes_nothing(session: Any) -> None:
+def test_second_import_stores_nothing(session: Any) -> None:
     session.add_all(rows(), unless_stored=True)
     first = session.flush()
     assert (first.count, first.skipped, first.bytes) == (1000, 0, 28_000)
@@ -49,7 +49,7 @@ def test_the_second_import_changes_nothing(session: Any) -> None:
     assert stored(session) == before
 
 
-def test_what_is_new_among_old_is_stored(session: Any) -> None:
+def test_only_new_records_are_stored(session: Any) -> None:
     session.add_all(rows(500))
     session.flush()
     session.add_all(rows(510), unless_stored=True)
@@ -59,7 +59,7 @@ def test_what_is_new_among_old_is_stored(session: Any) -> None:
     assert len(stored(session)) == 510
 
 
-def test_a_stored_version_that_was_corrected_is_not_stored_again(session: Any) -> None:
+def test_corrected_record_is_not_stored_again(session: Any) -> None:
     original = Reading(cid=1, mid=2, moid=3, cap=4, number=5)
     session.add(original)
     session.flush()
@@ -70,7 +70,7 @@ def test_a_stored_version_that_was_corrected_is_not_stored_again(session: Any) -
     assert stored(session) == [(1, 4, 5), (1, 4, 6)]
 
 
-def test_a_row_that_was_added_without_it_is_stored_whatever_is_there(session: Any) -> None:
+def test_records_added_without_unless_stored_are_always_stored(session: Any) -> None:
     session.add(rows(1)[0], unless_stored=True)
     session.add(rows(1)[0])
     session.add(rows(1)[0], unless_stored=True)
@@ -95,7 +95,7 @@ def test_columns_and_frames(session: Any) -> None:
     assert (receipt.count, receipt.skipped) == (1, 100)
 
 
-def test_a_batch_that_is_stored_on_the_way_is_in_the_receipt(tmp_path: Path) -> None:
+def test_receipt_includes_automatically_stored_batches(tmp_path: Path) -> None:
     with connect("memory:", batch_size=100) as session:
         session.add_all(rows(250), unless_stored=True)
         session.add_all(rows(250), unless_stored=True)
@@ -103,7 +103,7 @@ def test_a_batch_that_is_stored_on_the_way_is_in_the_receipt(tmp_path: Path) -> 
         assert (receipt.count, receipt.skipped) == (250, 250)
 
 
-def test_threads_that_import_the_same_store_it_once(tmp_path: Path) -> None:
+def test_concurrent_imports_store_records_once(tmp_path: Path) -> None:
     path = tmp_path / "readings.tsdb"
     receipts: list[Receipt] = []
 
@@ -124,12 +124,12 @@ def test_threads_that_import_the_same_store_it_once(tmp_path: Path) -> None:
         assert len(stored(session)) == 300
 
 
-def test_receipts_add_up_what_was_skipped() -> None:
+def test_receipts_add_up_skipped_records() -> None:
     assert (Receipt(skipped=2) + Receipt(1, 5, 5, skipped=3)).skipped == 5
 
 
 class Losing(EmbeddedStore):
-    """A store that answers every other put by a lost connection: before it stores, or after."""
+    """A store that loses the connection before or after it stores a put."""
 
     loses: str | None = None
 
@@ -145,7 +145,7 @@ class Losing(EmbeddedStore):
 
 @pytest.mark.parametrize("on_unknown", ["check", "duplicate"])
 @pytest.mark.parametrize("loses", ["before", "after"])
-def test_what_is_in_doubt_can_be_sent_again(loses: str, on_unknown: OnUnknown) -> None:
+def test_in_doubt_records_can_be_retried(loses: str, on_unknown: OnUnknown) -> None:
     store = Losing(MemoryEngine())
     with Session(store, retry=Retry(on_unknown="check") if on_unknown == "check" else None) as session:
         session.add_all(rows(5))

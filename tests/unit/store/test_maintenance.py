@@ -73,15 +73,15 @@ class Steps:
     """A progress callback. Checks that progress ascends and reaches its total."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, int]] = []
+        self.reports: list[tuple[int, int]] = []
 
     def __call__(self, done: int, total: int) -> None:
-        self.told.append((done, total))
+        self.reports.append((done, total))
 
     def check(self) -> None:
-        assert len({total for _, total in self.told}) == 1
-        assert self.told == sorted(set(self.told))
-        assert self.told[-1][0] == self.told[-1][1] > 0
+        assert len({total for _, total in self.reports}) == 1
+        assert self.reports == sorted(set(self.reports))
+        assert self.reports[-1][0] == self.reports[-1][1] > 0
 
 
 # verify
@@ -151,7 +151,7 @@ def test_records_ahead_of_the_clock_are_counted(tmp_path: Path) -> None:
 def test_verify_finds_every_byte_that_makes_a_read_fail(path: Path, whole: tuple[bytes, list[Row]]) -> None:
     content, rows = whole
     chosen = random.Random(3)
-    told = 0
+    refused = 0
     for at in [*range(0, 100, 9), *chosen.sample(range(100, len(content)), 60)]:
         damaged = bytearray(content)
         damaged[at] ^= 1 << chosen.randrange(8)
@@ -163,11 +163,11 @@ def test_verify_finds_every_byte_that_makes_a_read_fail(path: Path, whole: tuple
                 verify(path)
             continue
         except StoreCorruptError:
-            told += 1
+            refused += 1
             assert not verify(path).is_whole
             continue
         assert found == rows
-    assert told > 20
+    assert refused > 20
 
 
 def test_verify_beside_a_writer(path: Path) -> None:

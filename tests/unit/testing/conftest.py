@@ -1,4 +1,4 @@
-"""The fixtures of tsmodel.testing, whether or not the package is installed with its entry point."""
+"""The fixtures of tsmodel.testing, whether or not the installed package provides its entry point."""
 
 from tsmodel.testing.plugin import ts_clock, ts_faults, ts_file, ts_server, ts_session
 

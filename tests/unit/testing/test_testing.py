@@ -1,4 +1,4 @@
-"""What tsmodel brings for tests of programs that use it."""
+"""`tsmodel.testing`: helpers for tests of programs that use tsmodel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reading(TSModel, cid=1):
 
 @settings(suppress_health_check=list(HealthCheck), max_examples=examples(200))
 @given((models() | variable_models()).map(lambda pair: pair[0]), st.data())
-def test_what_is_made_up_can_be_stored(model: Any, data: st.DataObject) -> None:
+def test_generated_records_can_be_stored(model: Any, data: st.DataObject) -> None:
     made = [data.draw(instances(model))]
     try:
         made += records(model, 5, seed=data.draw(st.integers(0, 9)))
@@ -38,7 +38,7 @@ def test_what_is_made_up_can_be_stored(model: Any, data: st.DataObject) -> None:
         assert codec_of(model).values_of(codec_of(model).payload_of(row)) is not None
 
 
-def test_records_are_plausible_and_the_same_for_a_seed() -> None:
+def test_generated_records_are_plausible_and_reproducible() -> None:
     made = records(Reading, 200, seed=5)
     assert made == records(Reading, 200, seed=5)
     assert made != records(Reading, 200, seed=6)
@@ -52,7 +52,7 @@ def test_records_are_plausible_and_the_same_for_a_seed() -> None:
     assert {row.note for row in records(Reading, 9, note="x")} == {"x"}
 
 
-def test_constraints_that_nothing_meets_by_chance() -> None:
+def test_generator_meets_unlikely_constraints() -> None:
     class Odd(TSModel):
         code: Text = field(pattern="[0-9]{12}x")
 
@@ -77,19 +77,19 @@ def test_same_records() -> None:
         assert_same_records([nan[0]], [Reading(mid=1, moid=1, cap=1, acq=5, counter=1, volts=231.7, note="")], acq=True)
 
 
-def test_a_session(ts_session: Session) -> None:
+def test_session_fixture(ts_session: Session) -> None:
     ts_session.add_all(records(Reading, 5))
     ts_session.flush()
     assert Reading.query.count() == 5
-    ts_session.add_all(records(Reading, 5))  # is given up at the end
+    ts_session.add_all(records(Reading, 5))  # discarded at the end
 
 
-def test_a_file(ts_file: Path) -> None:
+def test_file_fixture(ts_file: Path) -> None:
     with connect(ts_file, create=False) as session:
         assert session.query(Reading).count() == 0
 
 
-def test_a_clock(ts_clock: Clock, ts_session: Session) -> None:
+def test_clock_fixture(ts_clock: Clock, ts_session: Session) -> None:
     ts_clock.set("2030-01-01T00:00:00Z")
     assert now_ns() == ts_clock.now
     ts_session.add_all(records(Reading, 1))
@@ -98,13 +98,13 @@ def test_a_clock(ts_clock: Clock, ts_session: Session) -> None:
     assert to_iso(now_ns()) == "2030-01-02T00:00:00Z"
 
 
-def test_the_clock_is_put_back() -> None:
+def test_clock_is_restored() -> None:
     import time
 
     assert abs(now_ns() + EPOCH_UNIX_NS - time.time_ns()) < 10**10
 
 
-def test_faults(ts_faults: Faults, ts_server: Server) -> None:
+def test_fault_injection(ts_faults: Faults, ts_server: Server) -> None:
     with connect(ts_server.url) as session:
         session.add_all(records(Reading, 1000))
     with connect(ts_faults.url) as session:
@@ -125,7 +125,7 @@ def test_faults(ts_faults: Faults, ts_server: Server) -> None:
     assert ts_faults.connections >= 5
 
 
-def test_the_plugin_is_inert() -> None:
+def test_plugin_is_inert() -> None:
     program = "import sys, tsmodel.testing.plugin; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {name for name in done.stdout.split() if name.startswith("tsmodel")}

@@ -1,4 +1,4 @@
-"""What tests of the page share: a file with two meters, corrections among them, and a client of the application."""
+"""Shared fixtures of the web tests: a file with two meters and some corrections, and a test client."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Reading(TSModel, moid=7):
 
 
 class Event(TSModel, moid=9):
-    """Something that happened."""
+    """An event."""
 
     code: Int64
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1,000 readings of each of two meters, a minute apart; one spike, five corrections; an event of another model."""
+    """A file with 1,000 readings of each of two meters, one per minute, one spike, five corrections and an event."""
     path = tmp_path_factory.mktemp("web") / "readings.tsdb"
     with connect(path) as session:
         fill(session)
@@ -65,7 +65,7 @@ def fill(session: Session) -> None:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Client]]:
-    """Makes a client of the application on a session."""
+    """Makes a test client for a session."""
     with ExitStack() as stack:
 
         def serve(session: Session, models: Any = (Reading, Event), limits: Limits | None = None, **options: Any) -> Client:
@@ -77,5 +77,5 @@ def serve() -> Iterator[Callable[..., Client]]:
 
 @pytest.fixture
 def client(path: Path, serve: Callable[..., Client]) -> Client:
-    """A client of the file."""
+    """A test client for the file."""
     return serve(connect(path, read_only=True))

@@ -1,4 +1,4 @@
-"""What the interface answers."""
+"""Answers of the web API."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ONE = "1/4711/7"
 
 
 def got(client: Client, path: str, **parameters: Any) -> Any:
-    """The answer to a request that succeeds."""
+    """Returns the answer to a successful request."""
     answer = client.get(path, params={name.rstrip("_"): value for name, value in parameters.items()})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def refused(client: Client, path: str, status: int = 400, **parameters: Any) -> dict[str, str]:
-    """What is wrong with a request."""
+    """Returns the error of a refused request."""
     answer = client.get(path, params={name.rstrip("_"): value for name, value in parameters.items()})
     assert answer.status_code == status, answer.text
     error: dict[str, str] = answer.json()["error"]
@@ -40,7 +40,7 @@ def refused(client: Client, path: str, status: int = 400, **parameters: Any) -> 
     return error
 
 
-def test_about_tells_the_models(client: Client) -> None:
+def test_about_lists_the_models(client: Client) -> None:
     about = got(client, "/api")
     assert about["target"].endswith("readings.tsdb")
     assert [model["name"] for model in about["models"]] == ["Reading", "Event"]
@@ -65,7 +65,7 @@ def test_series_are_searched_and_paged(client: Client) -> None:
     assert [each["records"] for each in inside["series"]] == [3, 3, 1]
 
 
-def test_records_come_page_by_page_in_the_order_of_time(client: Client) -> None:
+def test_records_are_paged_in_order_of_time(client: Client) -> None:
     for order in ("cap", "-cap"):
         found: list[Any] = []
         after = None
@@ -90,7 +90,7 @@ def test_records_of_all_versions_show_corrections(client: Client) -> None:
     assert [each["volts"] for each in known] == [239.0, 230.0, 231.0]
 
 
-def test_nothing_loses_digits(client: Client) -> None:
+def test_numbers_keep_all_digits(client: Client) -> None:
     first, second = got(client, "/api/records", series=ONE, limit=2)["records"]
     assert (first["total"], second["total"]) == (2**53, str(2**53 + 1))
     assert (first["price"], second["price"]) == ("1.25", None)
@@ -103,14 +103,14 @@ def test_nothing_loses_digits(client: Client) -> None:
     assert (line["min"], line["max"]) == ([2**53], [str(2**53 + 999)])
 
 
-def test_records_meet_conditions_and_have_some_columns(client: Client) -> None:
+def test_record_conditions_and_columns(client: Client) -> None:
     page = got(client, "/api/records", where="volts > 300", columns="mid,volts")
     assert page["records"] == [{"mid": 4711, "volts": 500.0}]
     assert page["columns"] == ["mid", "volts"]
 
 
 @pytest.mark.parametrize("order", ["cap", "-cap"])
-def test_an_old_version_does_not_come_back_when_the_newest_fails_the_condition(client: Client, order: str) -> None:
+def test_old_version_stays_hidden_when_the_newest_fails_the_condition(client: Client, order: str) -> None:
     corrected = {"series": ONE, "from_": to_iso(START + 10 * MINUTE), "to": to_iso(START + 15 * MINUTE), "order": order}
     assert got(client, "/api/records", where="volts > 200", **corrected)["records"] == []
     assert len(got(client, "/api/records", where="volts == 200", **corrected)["records"]) == 5
@@ -118,7 +118,7 @@ def test_an_old_version_does_not_come_back_when_the_newest_fails_the_condition(c
 
 
 @pytest.mark.parametrize("chosen", [{"to": to_iso(START)}, {"from_": to_iso(START + 2000 * MINUTE)}])
-def test_a_range_in_which_a_series_has_nothing_is_empty(client: Client, chosen: dict[str, Any]) -> None:
+def test_range_without_records_is_empty(client: Client, chosen: dict[str, Any]) -> None:
     assert got(client, "/api/records", series=ONE, **chosen)["records"] == []
     assert got(client, "/api/windows", series=ONE, every="1h", shape="rows", **chosen) == []
     (line,) = got(client, "/api/windows", series=ONE, field="volts", every="1h", **chosen)["lines"]
@@ -135,8 +135,13 @@ def test_without_a_model_payloads_are_hex(path: Path, serve: Callable[..., Clien
         "lines"
     ]
     assert (line["field"], line["points"], line["records"], line["min"]) == (None, [100, 100], [105, 100], [None, None])
-    (told,) = got(client, "/api/statistics", series=ONE)["lines"]
-    assert (told["points"], told["records"], told["corrected"], told["min"]) == (1000, 1005, 5, None)
+    (statistics,) = got(client, "/api/statistics", series=ONE)["lines"]
+    assert (statistics["points"], statistics["records"], statistics["corrected"], statistics["min"]) == (
+        1000,
+        1005,
+        5,
+        None,
+    )
 
 
 def test_windows_keep_spikes(client: Client) -> None:
@@ -146,13 +151,13 @@ def test_windows_keep_spikes(client: Client) -> None:
     assert sum(line["points"]) == 1000
     assert sum(line["records"]) == 1005
     assert (max(line["max"]), min(line["min"])) == (500.0, 200.0)
-    # A mean is that of all points of its window, and not of windows.
+    # A mean averages the points of its window, not the shorter windows' means.
     total = sum(mean * count for mean, count in zip(line["mean"], line["count"], strict=True))
     corrected = {**dict.fromkeys(range(10, 15), 200), 444: 500}
     assert total == pytest.approx(sum(corrected.get(n, 230 + n % 10) for n in range(1000)))
 
 
-def test_windows_are_whole_whatever_the_range(client: Client) -> None:
+def test_windows_are_complete_whatever_the_range(client: Client) -> None:
     every = {"series": ONE, "field": "volts", "every": "10m"}
     (whole,) = got(client, "/api/windows", **every)["lines"]
     (part,) = got(client, "/api/windows", from_=to_iso(START + 15 * MINUTE), to=to_iso(START + 31 * MINUTE), **every)[
@@ -172,17 +177,22 @@ def test_windows_of_several_series_and_fields_as_rows(client: Client) -> None:
 
 
 def test_statistics(client: Client) -> None:
-    (told,) = got(client, "/api/statistics", series="1/4712/7", field="volts")["lines"]
-    assert (told["points"], told["records"], told["corrected"], told["values"]) == (1000, 1000, 0, 1000)
-    assert (told["min"], told["max"], told["mean"], told["median"]) == (230.0, 239.0, 234.5, 234.5)
-    assert told["std"] == pytest.approx(8.25**0.5)
-    assert (told["typical_step"], told["longest_gap"]) == (str(MINUTE), str(MINUTE))
-    (told,) = got(client, "/api/statistics", series=ONE, field="volts")["lines"]
-    assert (told["corrected"], told["max_time"]) == (5, to_iso(START + 444 * MINUTE))
+    (statistics,) = got(client, "/api/statistics", series="1/4712/7", field="volts")["lines"]
+    assert (statistics["points"], statistics["records"], statistics["corrected"], statistics["values"]) == (
+        1000,
+        1000,
+        0,
+        1000,
+    )
+    assert (statistics["min"], statistics["max"], statistics["mean"], statistics["median"]) == (230.0, 239.0, 234.5, 234.5)
+    assert statistics["std"] == pytest.approx(8.25**0.5)
+    assert (statistics["typical_step"], statistics["longest_gap"]) == (str(MINUTE), str(MINUTE))
+    (statistics,) = got(client, "/api/statistics", series=ONE, field="volts")["lines"]
+    assert (statistics["corrected"], statistics["max_time"]) == (5, to_iso(START + 444 * MINUTE))
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "arrow", "parquet"])
-def test_files_hold_all_records(client: Client, form: str) -> None:
+def test_downloads_hold_all_records(client: Client, form: str) -> None:
     answer = client.get(f"/api/records.{form}", params={"series": ONE, "columns": "cap,volts"})
     assert answer.status_code == 200
     assert f'filename="records-1_4711_7.{form}"' in answer.headers["content-disposition"]
@@ -198,7 +208,7 @@ def test_files_hold_all_records(client: Client, form: str) -> None:
     assert len(readers[form](everything.content)) == 1005
 
 
-def test_series_and_windows_are_files_too(client: Client) -> None:
+def test_downloads_of_series_and_windows(client: Client) -> None:
     table = pa.ipc.open_stream(client.get("/api/series.arrow").content).read_all()
     assert table["series"].to_pylist() == [ONE, "1/4712/7", "2/-5/9"]
     assert client.get("/api/series.csv").text.splitlines()[1].startswith("1/4711/7,1,4711,7,1005,2026-11-01T00:00:00Z,")
@@ -211,8 +221,8 @@ def test_series_and_windows_are_files_too(client: Client) -> None:
     assert len(lines) == 2
 
 
-def test_files_of_numbers_that_json_has_as_text(serve: Callable[..., Client]) -> None:
-    """Meters beyond 2^53, NaN and infinity, and windows of fields of several types."""
+def test_downloads_of_numbers_that_json_holds_as_text(serve: Callable[..., Client]) -> None:
+    """Meters above 2^53, NaN and infinity, and windows of fields of several types."""
     session = connect("memory:")
     key = {"cid": 1, "mid": 2**53 + 1}
     session.add_all(
@@ -228,10 +238,10 @@ def test_files_of_numbers_that_json_has_as_text(serve: Callable[..., Client]) ->
         table = pa.ipc.open_stream(client.get("/api/windows.arrow", params={**chosen, "field": name}).content).read_all()
         assert table["last"].to_pylist() == expected
     table = pa.ipc.open_stream(client.get("/api/windows.arrow", params=chosen).content).read_all()
-    assert {"9007199254740993", "Infinity", "1.5"} <= set(table["last"].to_pylist())  # no type of Arrow has them all
+    assert {"9007199254740993", "Infinity", "1.5"} <= set(table["last"].to_pylist())  # no single Arrow type holds them all
 
 
-def test_the_description_is_valid_and_true(client: Client) -> None:
+def test_openapi_description_matches_the_answers(client: Client) -> None:
     document = got(client, "/api/openapi.json")
     assert document["openapi"] == "3.1.0"
     schemas = document["components"]["schemas"]
@@ -295,7 +305,7 @@ def test_the_description_is_valid_and_true(client: Client) -> None:
         ("/api/windows", {"series": ONE, "every": "-5m"}, 400, "every", "write 15m, 1h30m, 500ms"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_errors_explain_the_problem(
     client: Client, asked: str, parameters: dict[str, Any], status: int, where: str, said: str
 ) -> None:
     error = refused(client, asked, status, **parameters)
@@ -303,7 +313,7 @@ def test_what_is_wrong_is_said(
     assert said in f"{error['what']}; {error['do']}"
 
 
-def test_answers_are_bounded(path: Path, serve: Callable[..., Client]) -> None:
+def test_answers_are_limited(path: Path, serve: Callable[..., Client]) -> None:
     client = serve(connect(path, read_only=True), limits=Limits(records=100, lines=2))
     for what in ("/api/statistics", "/api/windows", "/api/records.csv"):
         parameters = {} if what.endswith("csv") else {"field": "volts"}
@@ -315,12 +325,12 @@ def test_answers_are_bounded(path: Path, serve: Callable[..., Client]) -> None:
     assert len(got(client, "/api/records", series=ONE, limit=5)["records"]) == 5
 
 
-def test_work_that_takes_too_long_ends(path: Path, serve: Callable[..., Client]) -> None:
+def test_slow_requests_time_out(path: Path, serve: Callable[..., Client]) -> None:
     client = serve(connect(path, read_only=True), limits=Limits(seconds=0.0))
     assert "narrow the range" in refused(client, "/api/records", 503, series=ONE)["do"]
 
 
-def test_payloads_that_do_not_fit_are_counted_or_an_error(serve: Callable[..., Client]) -> None:
+def test_mismatches_are_counted_or_raised(serve: Callable[..., Client]) -> None:
     class Other(TSModel, moid=7):
         volts: Float64
 
@@ -335,9 +345,7 @@ def test_payloads_that_do_not_fit_are_counted_or_an_error(serve: Callable[..., C
     assert got(client, "/api/windows", series=ONE, field="volts", windows=3)["skipped"] == 1
 
 
-def test_the_list_keeps_up_with_what_is_put_and_removed(
-    serve: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_series_list_follows_puts_and_removals(serve: Callable[..., Client], monkeypatch: pytest.MonkeyPatch) -> None:
     session = connect("memory:")
     fill(session)
     client = serve(session)
@@ -361,7 +369,7 @@ def test_the_list_keeps_up_with_what_is_put_and_removed(
     assert counts() == {ONE: 1005, "2/-5/9": 2, "3/1/9": 3}
 
 
-def test_an_empty_target_is_shown(serve: Callable[..., Client]) -> None:
+def test_empty_target_can_be_shown(serve: Callable[..., Client]) -> None:
     client = serve(connect("memory:"))
     assert got(client, "/api/series") == {"series": [], "total": 0, "offset": 0, "is_whole": True, "note": None}
     assert got(client, "/api/records")["records"] == []
@@ -370,7 +378,7 @@ def test_an_empty_target_is_shown(serve: Callable[..., Client]) -> None:
         assert (error["what"], error["where"]) == (f"there is no series {ONE}", "series")
 
 
-def test_a_series_may_be_new(serve: Callable[..., Client]) -> None:
+def test_new_series_can_be_shown(serve: Callable[..., Client]) -> None:
     session = connect("memory:")
     fill(session)
     client = serve(session)

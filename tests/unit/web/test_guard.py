@@ -1,4 +1,4 @@
-"""Who may ask, and what nobody can do."""
+"""Access to the web page: host names, other sites, tokens, and no writes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TOKEN = "correct-horse-battery-staple"
 
 @pytest.fixture
 def closed(path: Path, serve: Callable[..., Client]) -> Client:
-    """A client of an application that wants a token."""
+    """A test client of an application that requires a token."""
     return serve(connect(path, read_only=True), token=TOKEN)
 
 
 def said(answer: httpx.Response) -> str:
-    """What an answer says is wrong, and what to do."""
+    """Returns the error message and hint of an answer."""
     error = answer.json()["error"]
     return f"{error['what']} ({error['where']}); {error['do']}"
 
@@ -32,7 +32,7 @@ def said(answer: httpx.Response) -> str:
 @pytest.mark.parametrize(
     "host", ["localhost:8025", "LOCALHOST", "127.0.0.1:8025", "[::1]:8025", "192.168.1.7", "meters.lan:1"]
 )
-def test_our_own_names_and_addresses_are_answered(path: Path, serve: Callable[..., Client], host: str) -> None:
+def test_own_names_and_addresses_are_accepted(path: Path, serve: Callable[..., Client], host: str) -> None:
     client = serve(connect(path, read_only=True), names=("meters.lan",))
     assert client.get("/api", headers={"host": host}).status_code == 200
 
@@ -41,20 +41,20 @@ def test_our_own_names_and_addresses_are_answered(path: Path, serve: Callable[..
     "host", ["evil.example", "evil.example:8025", "localhost.evil.example", "127.0.0.1.evil.example", ""]
 )
 @pytest.mark.parametrize("asked", ["/", "/api", "/static/main.js"])
-def test_other_names_are_refused(client: Client, host: str, asked: str) -> None:
+def test_foreign_host_names_are_refused(client: Client, host: str, asked: str) -> None:
     answer = client.get(asked, headers={"host": host})
     assert answer.status_code == 403
     assert "--allow-host" in said(answer)
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_pages_of_other_sites_cannot_ask(client: Client, site: str) -> None:
+def test_requests_from_other_sites_are_refused(client: Client, site: str) -> None:
     assert client.get("/api/series", headers={"sec-fetch-site": site}).status_code == 403
-    assert client.get("/", headers={"sec-fetch-site": site}).status_code == 200  # a link to the page may be followed
+    assert client.get("/", headers={"sec-fetch-site": site}).status_code == 200  # links to the page may be followed
     assert client.get("/api/series", headers={"sec-fetch-site": "same-origin"}).status_code == 200
 
 
-def test_no_answer_may_be_read_by_other_sites(client: Client) -> None:
+def test_answers_cannot_be_read_by_other_sites(client: Client) -> None:
     for asked in ("/", "/api", "/api/series.csv", "/static/main.js", "/api/nothing"):
         headers = client.get(asked, headers={"origin": "https://evil.example"}).headers
         assert not [name for name in headers if name.startswith("access-control")]
@@ -66,13 +66,13 @@ def test_no_answer_may_be_read_by_other_sites(client: Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_nothing_can_be_changed(client: Client, method: str) -> None:
+def test_all_writes_are_refused(client: Client, method: str) -> None:
     answer = client.request(method, "/api/records")
     assert answer.status_code == 405
     assert "the API is read-only" in said(answer)
 
 
-def test_data_is_for_those_who_know_the_token(closed: Client) -> None:
+def test_data_requires_the_token(closed: Client) -> None:
     for asked in ("/api", "/api/series", "/api/records.csv", "/api/openapi.json", "/api/follow"):
         for headers in (
             {},
@@ -85,7 +85,7 @@ def test_data_is_for_those_who_know_the_token(closed: Client) -> None:
             assert "Bearer" in answer.headers["www-authenticate"]
             assert "token" in said(answer)
     assert closed.get("/api", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
-    assert closed.get("/").status_code == 200  # the page itself holds no data
+    assert closed.get("/").status_code == 200  # the page itself contains no data
 
 
 def test_the_page_gets_a_cookie_for_the_token(closed: Client) -> None:
@@ -104,12 +104,12 @@ def test_the_page_gets_a_cookie_for_the_token(closed: Client) -> None:
 
 
 @pytest.mark.parametrize("token", ["short", "żółta-łódź-podwodna-i-coś", "with a line\nbreak in it"])
-def test_tokens_that_are_no_good_are_refused(token: str) -> None:
+def test_invalid_tokens_are_refused(token: str) -> None:
     with pytest.raises(SessionError, match="at least 16 characters"):
         Guard(None, token=token)
 
 
-def test_made_tokens_are_long_and_differ() -> None:
+def test_generated_tokens_are_long_and_unique() -> None:
     assert len({new_token() for _ in range(100)}) == 100
     assert min(len(new_token()) for _ in range(100)) >= 32
 
@@ -126,5 +126,5 @@ def test_made_tokens_are_long_and_differ() -> None:
         ("a.b", False),
     ],
 )
-def test_loopback(host: str, expected: Any) -> None:
+def test_loopback_addresses(host: str, expected: Any) -> None:
     assert is_loopback(host) is expected

@@ -1,4 +1,4 @@
-"""Windows and slices against plain Python."""
+"""Windows and slices compared with plain Python."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def points_of(rows: list[tuple[int, float]]) -> Points:
 
 
 def expected(rows: list[tuple[int, float]], every: int) -> list[Any]:
-    """The windows of rows, one after the other."""
+    """Returns the windows of rows, in order."""
     found: dict[int, list[float]] = {}
     for cap, value in sorted(rows):
         found.setdefault(cap // every, []).append(value)
@@ -62,7 +62,7 @@ rows = st.dictionaries(caps, st.floats(-1e6, 1e6) | st.just(float("nan")), min_s
 
 
 @given(rows, st.integers(1, 60), st.integers(1, 5), st.integers(-200, 200))
-def test_windows_are_what_python_finds(rows: list[tuple[int, float]], every: int, factor: int, cut: int) -> None:
+def test_windows_equal_plain_python(rows: list[tuple[int, float]], every: int, factor: int, cut: int) -> None:
     whole = windows_of(points_of(rows), every)
     assert plain(whole) == expected(rows, every)
     counted = windows_of(points_of(rows)._replace(versions=np.ones(len(rows), np.int64)), every)
@@ -71,20 +71,20 @@ def test_windows_are_what_python_finds(rows: list[tuple[int, float]], every: int
     assert [each.tolist() for each in (counted.records, counted.first_time, counted.last_time)] == [
         each.tolist() for each in (whole.records, whole.first_time, whole.last_time)
     ]
-    # Windows of parts join to the same, and windows join to longer ones.
+    # Windows of parts join to the same result, and windows join to longer ones.
     parts = [[row for row in rows if row[0] < cut], [row for row in rows if row[0] >= cut]]
     together = joined((windows_of(points_of(part), every) for part in parts if part), every)
     assert plain(together) == plain(whole)
     assert plain(whole.longer(every * factor)) == expected(rows, every * factor)
     total = sum(value for _, value in rows if value == value)
     assert whole.total.sum() == pytest.approx(total, abs=1e-3)
-    # What overlaps a range can be taken away and put back.
+    # Windows that overlap a range can be removed and added again.
     inside = whole.between(cut, cut + 50)
     assert plain(whole.replaced(cut, cut + 50, inside)) == plain(whole)
 
 
 @given(st.integers(1, 10**18), st.integers(1, 10_000))
-def test_lengths_fit_the_range(span: int, most: int) -> None:
+def test_window_lengths_fit_the_range(span: int, most: int) -> None:
     every = fitting(0, span, most)
     assert span / every <= most
     assert every in LADDER or every % LADDER[-1] == 0 or every % (24 * 3600 * 10**9) == 0
@@ -112,8 +112,8 @@ def test_slices_cover_a_range_once(backwards: bool) -> None:
         list(slices(0, 1000, 300, read, backwards=backwards))
 
 
-def test_what_is_kept_says_what_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of a long series are kept, and mended where records come, are corrected, and are removed."""
+def test_cached_windows_equal_the_stored_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cached windows of a long series are repaired where records are added, corrected and removed."""
     monkeypatch.setattr(source_module, "MOST_POINTS", 1000)
     monkeypatch.setattr(source_module, "LOOK", 0.0)
     second = 10**9

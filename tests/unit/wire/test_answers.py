@@ -1,4 +1,4 @@
-"""Answers as a client reads them: whole, cut at every place, cut off at every place, with more behind, and lying."""
+"""Answers as a client reads them: whole, split or cut off at every byte, with trailing data, and with false sizes."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def test_whole_and_byte_by_byte(case: tuple[Make, bytes, list[object]]) -> None:
         assert reader.done
 
 
-def test_cut_once_at_every_place(case: tuple[Make, bytes, list[object]]) -> None:
+def test_split_at_every_byte(case: tuple[Make, bytes, list[object]]) -> None:
     make, answer, events = case
     for edge in range(1, len(answer)):
         assert fed(make(), cut(answer, [edge])) == events
 
 
-def test_cut_off_at_every_place(case: tuple[Make, bytes, list[object]]) -> None:
+def test_cut_off_at_every_byte(case: tuple[Make, bytes, list[object]]) -> None:
     make, answer, _ = case
     for end in range(len(answer)):
         reader = make()
@@ -69,7 +69,7 @@ def test_cut_off_at_every_place(case: tuple[Make, bytes, list[object]]) -> None:
         assert caught.value.offset == end
 
 
-def test_more_behind_the_answer(case: tuple[Make, bytes, list[object]]) -> None:
+def test_trailing_data(case: tuple[Make, bytes, list[object]]) -> None:
     make, answer, events = case
     if isinstance(events[-1], Refusal):
         assert fed(make(), [answer + b"whatever"]) == events
@@ -82,14 +82,14 @@ REFUSED = [name for name, (_, _, events) in ANSWERS.items() if isinstance(events
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_follows_a_refusal_is_not_looked_at_wherever_it_is_cut(name: str) -> None:
+def test_data_after_a_refusal_is_ignored_wherever_it_is_split(name: str) -> None:
     make, answer, events = ANSWERS[name]
     whatever = b"\xff" * 20
     for edge in range(1, len(answer + whatever)):
         assert fed(make(), cut(answer + whatever, [edge])) == events
 
 
-def test_more_behind_the_answer_in_a_piece_of_its_own(case: tuple[Make, bytes, list[object]]) -> None:
+def test_trailing_data_in_its_own_piece(case: tuple[Make, bytes, list[object]]) -> None:
     make, answer, events = case
     if not isinstance(events[-1], Refusal):
         reader = make()
@@ -98,14 +98,14 @@ def test_more_behind_the_answer_in_a_piece_of_its_own(case: tuple[Make, bytes, l
             fed(reader, [b"more"])
 
 
-def test_the_end_of_the_stream_behind_the_answer_is_fine(case: tuple[Make, bytes, list[object]]) -> None:
+def test_end_of_stream_after_the_answer(case: tuple[Make, bytes, list[object]]) -> None:
     make, answer, _ = case
     reader = make()
     fed(reader, [answer])
     assert list(reader.received(0)) == []
 
 
-def test_a_refusal_in_words() -> None:
+def test_statuses_are_described() -> None:
     assert describe(-7) == "NOPERM (-7): not permitted"
     assert describe(-10) == "status -10, which this client does not know"
     assert describe(7) == "status 7, which this client does not know"
@@ -114,7 +114,7 @@ def test_a_refusal_in_words() -> None:
 
 
 @pytest.mark.parametrize("n", [-1, 31, -(2**31), 2**31 - 1, 32 + 2**25 + 1])
-def test_a_lying_record_size(n: int) -> None:
+def test_false_record_size(n: int) -> None:
     with pytest.raises(RemoteProtocolError, match=rf"at byte 48 says {n} bytes") as caught:
         fed(GetAnswerReader(), [OK + RECORDS[0] + struct.pack("<i", n)])
     assert caught.value.offset == 48
@@ -128,13 +128,13 @@ def test_a_lying_record_size(n: int) -> None:
         (PutAnswerReader, struct.pack("<iQ", 0, 15)),
     ],
 )
-def test_too_little_data_in_a_header(make: Make, answer: bytes) -> None:
+def test_header_that_is_too_short(make: Make, answer: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="are needed"):
         fed(make(), [answer])
 
 
 @pytest.mark.parametrize("make", [GetAnswerReader, GetAcqAnswerReader, PutAnswerReader])
-def test_a_lying_header_size_takes_no_memory(make: Make) -> None:
+def test_false_header_size_allocates_no_memory(make: Make) -> None:
     reader = make()
     tracemalloc.start()
     for start in (struct.pack("<iQ", 0, 2**64 - 1), *[bytes(2**16)] * 200):
@@ -143,7 +143,7 @@ def test_a_lying_header_size_takes_no_memory(make: Make) -> None:
     tracemalloc.stop()
 
 
-def test_a_large_record_makes_the_buffer_grow_by_what_arrived() -> None:
+def test_buffer_grows_as_a_large_record_arrives() -> None:
     reader = GetAnswerReader(4096)
     announced = struct.pack("<i", 32 + 2**25)
     fed(reader, [OK + announced])
@@ -156,7 +156,7 @@ def test_a_large_record_makes_the_buffer_grow_by_what_arrived() -> None:
     assert events[1] == RangeEnd(1)
 
 
-def test_a_record_larger_than_what_may_be_buffered() -> None:
+def test_record_larger_than_the_buffer_limit() -> None:
     reader = GetAnswerReader(1000, 1000)
     with pytest.raises(MemoryError, match="larger than the 1000 bytes"):
         fed(reader, [OK + get_record(bytes(2000), 1, 2, 3, 4, 5)])
@@ -171,7 +171,7 @@ def test_views_stay_valid_until_the_next_buffer() -> None:
     assert bytes(chunk.rows()) == b"".join(RECORDS)  # type: ignore[union-attr]
 
 
-def test_more_than_the_buffer_holds_cannot_have_arrived() -> None:
+def test_received_count_larger_than_the_buffer_is_refused() -> None:
     reader = GetAnswerReader(128)
     with pytest.raises(LocalProtocolError):
         reader.received(len(reader.get_buffer()) + 1)

@@ -1,4 +1,4 @@
-"""Records held in the receive buffer: they are not copied, and what is received later does not overwrite them."""
+"""Records held in the receive buffer are not copied, and later data does not overwrite them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def answered(count: int = COUNT) -> npt.NDArray[Any]:
 
 
 def chunks(reader: GetAnswerReader, data: bytes, seed: int) -> Iterator[npt.NDArray[Any]]:
-    """The records of an answer that arrives in random pieces."""
+    """Returns the records of an answer that arrives in pieces of random size."""
     random = Random(seed)
     edges = [0, *sorted(random.sample(range(1, len(data)), 60)), len(data)]
     for start, end in pairwise(edges):
@@ -47,7 +47,7 @@ def chunks(reader: GetAnswerReader, data: bytes, seed: int) -> Iterator[npt.NDAr
 
 @pytest.mark.parametrize("gathers", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_an_answer_held_as_a_whole(monkeypatch: pytest.MonkeyPatch, gathers: bool, seed: int) -> None:
+def test_whole_answer_can_be_held(monkeypatch: pytest.MonkeyPatch, gathers: bool, seed: int) -> None:
     monkeypatch.setattr("tsmodel.wire.reader._HELD_SIZE", 2**14)  # so that the buffer grows more than once
     expected = answered()
     held = Held()
@@ -60,7 +60,7 @@ def test_an_answer_held_as_a_whole(monkeypatch: pytest.MonkeyPatch, gathers: boo
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7])
-def test_what_was_taken_stays_when_reading_goes_on(parts: int) -> None:
+def test_held_records_survive_further_reads(parts: int) -> None:
     expected = answered()
     held, taken = Held(), []
     for number, records in enumerate(chunks(GetAnswerReader(4096), get_answer(expected.tobytes()), parts), 1):
@@ -71,29 +71,29 @@ def test_what_was_taken_stays_when_reading_goes_on(parts: int) -> None:
     assert b"".join(each.tobytes() for each in taken) == expected.tobytes()
 
 
-def test_records_that_are_not_held_are_overwritten_as_before() -> None:
+def test_records_that_are_not_held_are_overwritten() -> None:
     expected = answered()
     reader = GetAnswerReader(4096)
     sizes = [len(reader.get_buffer()) for _ in chunks(reader, get_answer(expected.tobytes()), 1)]
     assert max(sizes) <= 4096
 
 
-def test_what_cannot_be_held() -> None:
+def test_chunks_that_cannot_be_held() -> None:
     expected = answered(100)
     one, other = (next(chunks(GetAnswerReader(), get_answer(expected.tobytes()), seed)) for seed in (1, 2))
     held = Held()
-    assert not held.take(expected)  # lies elsewhere
+    assert not held.take(expected)  # in other memory
     assert not held.take(one.copy())
     assert held.take(one)
-    assert not held.take(other)  # of another answer
-    assert not held.take(one)  # does not follow
+    assert not held.take(other)  # from another answer
+    assert not held.take(one)  # not adjacent
     few = held.result(RECORD)
     assert few.tobytes() == one.tobytes()
-    assert few.base is None  # few records do not keep a large buffer alive
-    assert not held.take(one)  # its memory was given away
+    assert few.base is None  # a few records must not keep a large buffer alive
+    assert not held.take(one)  # its buffer was released
 
 
-def test_large_answers_of_a_server_as_numpy_arrays() -> None:
+def test_large_server_answers_as_numpy_arrays() -> None:
     with serve_in_thread() as (host, port), connect(f"tstorage://{host}:{port}") as session:
         session.add_all(Reading(cid=1 + n % 2, mid=n, moid=0, cap=n, number=n, volts=n / 2) for n in range(60_000))
         session.flush()

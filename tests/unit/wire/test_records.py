@@ -1,4 +1,4 @@
-"""Whole records at the front of a buffer: of one size, of many, and where a buffer does not hold what it says."""
+"""Finding whole records at the front of a buffer: one size, mixed sizes, and false sizes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_records_of_one_size(count: int) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 63, 64, 65, 100, 599])
-def test_one_record_of_another_size(at: int) -> None:
+def test_one_record_of_a_different_size(at: int) -> None:
     sizes = [9] * 600
     sizes[at] = 10
     data = records(*sizes)
@@ -40,7 +40,7 @@ def test_one_record_of_another_size(at: int) -> None:
     assert GET_FORM.offsets(data).tolist() == np.cumsum([0, *(36 + size for size in sizes[:-1])]).tolist()
 
 
-def test_the_walk_ends_at_a_partial_record() -> None:
+def test_walk_stops_at_a_partial_record() -> None:
     data = records(9, 9, 1, 9)
     ends = [45, 90, 127, 172]
     for length in range(len(data)):
@@ -50,7 +50,7 @@ def test_the_walk_ends_at_a_partial_record() -> None:
 
 
 @pytest.mark.parametrize("n", [0, -1, 31, -(2**31), 32 + MAX_PAYLOAD + 1, 2**31 - 1])
-def test_the_walk_ends_at_a_size_out_of_bounds(n: int) -> None:
+def test_walk_stops_at_a_size_out_of_bounds(n: int) -> None:
     data = records(9, 9) + struct.pack("<i", n) + bytes(100)
     assert GET_FORM.whole_records(data) == WholeRecords(90, 2, 45)
     with pytest.raises(RemoteProtocolError, match=f"byte 90 says {n} bytes; valid are 32 to") as caught:
@@ -58,14 +58,14 @@ def test_the_walk_ends_at_a_size_out_of_bounds(n: int) -> None:
     assert caught.value.offset == 90
 
 
-def test_what_is_wrong_with_partial_records() -> None:
+def test_errors_of_partial_records() -> None:
     with pytest.raises(RemoteProtocolError, match="inside a size field, at byte 45"):
         GET_FORM.offsets(records(9) + b"\0\0\0")
     with pytest.raises(RemoteProtocolError, match="at byte 45 says 41 bytes, but only 40 follow"):
         GET_FORM.offsets(records(9, 9)[:-1])
 
 
-def test_the_largest_payload() -> None:
+def test_largest_payload() -> None:
     data = get_record(bytes(MAX_PAYLOAD), 1, 2, 3, 4, 5)
     assert GET_FORM.whole_records(data).count == 1
     assert GET_FORM.whole_records(data[:-1]).count == 0

@@ -1,4 +1,4 @@
-"""Requests as buffers: byte for byte, cut into batches between records, and never joined."""
+"""Requests as buffers: exact bytes, batches split between records, and no copies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tsmodel.wire.server_role import RequestReader
 
 
 def requested(batches: list[Batch], **options: Any) -> list[bytes | memoryview]:
-    """All buffers of a put, which are otherwise made as they are sent."""
+    """Returns all buffers of a put, which are normally made while sending."""
     return list(put_request(batches, **options))
 
 
@@ -42,7 +42,7 @@ def test_get_and_get_acq() -> None:
 
 
 @pytest.mark.parametrize("with_acq", [False, True])
-def test_a_put_byte_for_byte(with_acq: bool) -> None:
+def test_put_bytes(with_acq: bool) -> None:
     acq = (9,) if with_acq else ()
     sent = [batch(1, [(1, 2, 3, *acq, b"ab"), (1, 2, 4, *acq, b"")], with_acq=with_acq)]
     sent.append(batch(0, [(-1, -2, -3, *acq, b"c")], with_acq=with_acq))
@@ -54,7 +54,7 @@ def test_a_put_byte_for_byte(with_acq: bool) -> None:
     assert b"".join(requested(sent, with_acq=with_acq)) == expected
 
 
-def test_a_put_of_nothing() -> None:
+def test_empty_put() -> None:
     assert b"".join(requested([], with_acq=False)) == put_of()
     assert b"".join(requested([batch(1, [])], with_acq=False)) == put_of()
 
@@ -67,7 +67,7 @@ def test_records_are_not_copied() -> None:
 
 @pytest.mark.parametrize("sizes", [[5] * 20, [0, 3, 100, 1, 1, 1, 250, 0], [500]])
 @pytest.mark.parametrize("most", [1, 29, 30, 58, 60, 100, 10_000])
-def test_batches_are_cut_between_records(sizes: list[int], most: int) -> None:
+def test_batches_are_split_between_records(sizes: list[int], most: int) -> None:
     sent = batch(7, [(at, 0, 0, bytes(size)) for at, size in enumerate(sizes)])
     request = requested([sent], with_acq=False, max_batch_size=most)
     begin, (cid, records, count), end = fed(RequestReader(), map(bytes, request))
@@ -77,14 +77,14 @@ def test_batches_are_cut_between_records(sizes: list[int], most: int) -> None:
     assert all(size <= most or size in [24 + each for each in sizes] for size in pieces)
 
 
-def test_batches_are_filled_as_far_as_they_go() -> None:
+def test_batches_are_filled() -> None:
     sent = batch(1, [(at, 0, 0, bytes(size)) for at, size in enumerate([0, 16, 6, 0, 0, 0])])
     request = requested([sent], with_acq=False, max_batch_size=64)
     assert [len(buffer) for buffer in request if isinstance(buffer, memoryview)] == [64, 54, 48]
 
 
-def test_a_batch_that_no_size_field_can_announce() -> None:
-    records = memoryview(np.zeros(2**31 + 2000, np.uint8))  # untouched, so it takes no memory
+def test_batch_larger_than_its_size_field() -> None:
+    records = memoryview(np.zeros(2**31 + 2000, np.uint8))  # never touched, so it takes no memory
     count = len(records) // 1216
     request = requested([Batch(1, records[: count * 1216], count, 1216)], with_acq=False)
     sizes = [len(buffer) for buffer in request if isinstance(buffer, memoryview)]
@@ -96,23 +96,23 @@ def test_a_batch_that_no_size_field_can_announce() -> None:
 
 
 @pytest.mark.parametrize("most", [0, -1, 2**31])
-def test_a_batch_size_that_cannot_be(most: int) -> None:
+def test_invalid_batch_sizes(most: int) -> None:
     with pytest.raises(LocalProtocolError, match="max_batch_size"):
         requested([], with_acq=False, max_batch_size=most)
 
 
 @pytest.mark.parametrize("cid", [-1, -5])
-def test_a_cid_that_would_end_the_put(cid: int) -> None:
+def test_cid_that_marks_the_end_of_a_put_is_refused(cid: int) -> None:
     with pytest.raises(LocalProtocolError, match="would end the put"):
         requested([batch(cid, [(1, 1, 1, b"")])], with_acq=False)
 
 
-def test_a_cid_that_no_int32_holds() -> None:
+def test_cid_out_of_int32_is_refused() -> None:
     with pytest.raises(LocalProtocolError, match="cid 2147483648"):
         requested([batch(2**31, [(1, 1, 1, b"")])], with_acq=False)
 
 
-def test_a_cid_that_a_server_skips_does_not_end_the_put() -> None:
+def test_cid_that_servers_skip_does_not_end_the_put() -> None:
     sent = [batch(2**31 - 1, [(1, 1, 1, b"")]), batch(1, [(1, 1, 1, b"")])]
     events = fed(RequestReader(), map(bytes, requested(sent, with_acq=False)))
     assert [event[0] for event in events[1:-1]] == [2**31 - 1, 1]  # type: ignore[index]
@@ -129,7 +129,7 @@ def test_a_cid_that_a_server_skips_does_not_end_the_put() -> None:
         ([3, 0, 20_000], [3, 20_000]),
     ],
 )
-def test_small_buffers_go_together_and_large_ones_are_not_copied(sizes: list[int], joined: list[int]) -> None:
+def test_small_buffers_are_joined_and_large_ones_are_not_copied(sizes: list[int], joined: list[int]) -> None:
     buffers = [memoryview(bytes([at]) * size) for at, size in enumerate(sizes)]
     found = list(coalesced(buffers))
     assert b"".join(found) == b"".join(buffers)
@@ -149,14 +149,14 @@ def test_small_buffers_go_together_and_large_ones_are_not_copied(sizes: list[int
         ([8, 2**19 + 1, 8], [2, 1]),
     ],
 )
-def test_portions_are_half_a_mib_or_what_one_call_takes(sizes: list[int], counts: list[int]) -> None:
+def test_portions_are_half_a_mib_or_one_sendmsg_call(sizes: list[int], counts: list[int]) -> None:
     buffers = [bytes([at % 256]) * size for at, size in enumerate(sizes)]
     found = list(portions(iter(buffers)))
     assert [len(portion) for portion in found] == counts
     assert b"".join(buffer for portion in found for buffer in portion) == b"".join(buffers)
 
 
-def test_portions_ask_for_no_more_than_they_hold() -> None:
+def test_portions_are_made_lazily() -> None:
     asked = []
 
     def made() -> Iterator[bytes]:
@@ -169,7 +169,7 @@ def test_portions_ask_for_no_more_than_they_hold() -> None:
 
 
 @given(st.lists(st.binary(max_size=5), max_size=6), st.data())
-def test_what_was_not_sent_is_left(buffers: list[bytes], data: st.DataObject) -> None:
+def test_unsent_bytes_remain(buffers: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(buffers)
     sent = data.draw(st.integers(0, len(whole)))
     left = unsent([memoryview(buffer) for buffer in buffers], sent)
@@ -178,7 +178,7 @@ def test_what_was_not_sent_is_left(buffers: list[bytes], data: st.DataObject) ->
         assert not left
 
 
-def test_a_batch_that_is_not_whole() -> None:
+def test_incomplete_batch_is_refused() -> None:
     broken = Batch(1, batch(1, [(1, 1, 1, bytes(50)), (1, 1, 1, b"")]).records[:-1], 2)
     with pytest.raises(RemoteProtocolError):
         requested([broken], with_acq=False, max_batch_size=10)

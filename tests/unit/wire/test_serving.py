@@ -1,4 +1,4 @@
-"""Requests as a server reads them, several on one connection, and answers as it writes them."""
+"""Requests as a server reads them, several per connection, and answers as it writes them."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ EVENTS = [
 ]
 
 
-def test_a_dialogue_whole_and_byte_by_byte() -> None:
+def test_dialogue_whole_and_byte_by_byte() -> None:
     assert fed(RequestReader(), [DIALOGUE]) == EVENTS
     assert fed(RequestReader(), cut(DIALOGUE, range(len(DIALOGUE)))) == EVENTS
 
 
-def test_a_dialogue_cut_once_at_every_place() -> None:
+def test_dialogue_split_at_every_byte() -> None:
     for edge in range(1, len(DIALOGUE)):
         assert fed(RequestReader(128), cut(DIALOGUE, [edge])) == EVENTS
 
 
-def test_a_connection_may_end_between_requests_and_nowhere_else() -> None:
+def test_connection_may_end_only_between_requests() -> None:
     for end in range(len(DIALOGUE) + 1):
         reader = RequestReader()
         fed(reader, [DIALOGUE[:end]] if end else [])
@@ -104,13 +104,13 @@ def test_a_connection_may_end_between_requests_and_nowhere_else() -> None:
         (put_of((1, PUT), command=6), "valid are 28 to"),
     ],
 )
-def test_requests_that_the_protocol_does_not_allow(request_bytes: bytes, wording: str) -> None:
+def test_invalid_requests(request_bytes: bytes, wording: str) -> None:
     for pieces in ([request_bytes], cut(request_bytes, range(len(request_bytes)))):
         with pytest.raises(RemoteProtocolError, match=wording):
             fed(RequestReader(), pieces)
 
 
-def test_requests_before_one_that_is_not_allowed_are_read() -> None:
+def test_requests_before_an_invalid_one_are_read() -> None:
     data = DIALOGUE + struct.pack("<iQ", 99, 0)
     for pieces in ([data], cut(data, range(len(data)))):
         reader = RequestReader()
@@ -121,7 +121,7 @@ def test_requests_before_one_that_is_not_allowed_are_read() -> None:
 
 
 @pytest.mark.parametrize("command", [1, 5, 6, 7])
-def test_a_lying_size_takes_no_memory(command: int) -> None:
+def test_false_size_allocates_no_memory(command: int) -> None:
     reader = RequestReader()
     tracemalloc.start()
     fed(reader, [struct.pack("<iQ", command, 2**64 - 1)])
@@ -131,7 +131,7 @@ def test_a_lying_size_takes_no_memory(command: int) -> None:
     tracemalloc.stop()
 
 
-def test_a_large_record_makes_the_buffer_grow_by_what_arrived() -> None:
+def test_buffer_grows_as_a_large_record_arrives() -> None:
     reader = RequestReader(4096)
     size = 24 + 2**25
     fed(reader, [struct.pack("<iQiii", 5, 0, 1, size, size - 4)])
@@ -140,18 +140,18 @@ def test_a_large_record_makes_the_buffer_grow_by_what_arrived() -> None:
     assert len(reader.get_buffer()) <= 4 * 100_000
 
 
-def test_a_record_larger_than_what_may_be_buffered() -> None:
+def test_record_larger_than_the_buffer_limit() -> None:
     reader = RequestReader(1000, 1000)
     with pytest.raises(MemoryError, match="larger than the 1000 bytes"):
         fed(reader, [put_of((1, [put_record(bytes(2000), 1, 2, 3)]))])
 
 
-def test_a_put_that_breaks_off_has_no_end() -> None:
+def test_put_that_breaks_off_never_completes() -> None:
     for end in range(len(REQUESTS[1])):
         assert PutEnd() not in fed(RequestReader(), [REQUESTS[1][:end]] if end else [])
 
 
-def test_a_put_of_any_size_takes_no_memory() -> None:
+def test_large_put_needs_little_memory() -> None:
     reader = RequestReader(2**16)
     record = put_record(bytes(1000), 1, 2, 3)
     count = 2**31 // len(record) - 1
@@ -165,7 +165,7 @@ def test_a_put_of_any_size_takes_no_memory() -> None:
     tracemalloc.stop()
 
 
-def test_answers_as_the_client_reads_them() -> None:
+def test_client_reads_the_answers() -> None:
     record = get_record(b"abc", 1, 2, 3, 4, 5)
     answer = [*get_begin(), record, *get_end(-7)]
     assert fed(GetAnswerReader(), map(bytes, answer)) == [record, RangeEnd(-7)]
@@ -176,7 +176,7 @@ def test_answers_as_the_client_reads_them() -> None:
     assert fed(PutAnswerReader(), map(bytes, refusal(-7))) == [Refusal(-7)]
 
 
-def test_answers_byte_for_byte() -> None:
+def test_answer_bytes() -> None:
     assert b"".join([*get_begin(), *get_end(7)]) == struct.pack("<iQiiQq", 0, 0, 0, 0, 8, 7)
     assert b"".join([*get_begin(), *get_break(), *refusal(-1)]) == struct.pack("<iQiiQ", 0, 0, 0, -1, 0)
     assert b"".join(acq_answer(7)) == struct.pack("<iQq", 0, 8, 7)
@@ -191,7 +191,7 @@ def test_many_small_batches_are_read_together(length: Callable[[int], int]) -> N
     reader = RequestReader(len(data))
     begin, *events, end = fed(reader, [data])
     assert (begin, end) == (PutBegin(False), PutEnd())
-    assert len(events) <= 8  # and not 5,000: each costs as much as many records
+    assert len(events) <= 8  # not 5,000: each batch costs as much as many records
     for number in range(7):
         found = b"".join(event[1] for event in events if event[0] == number)
         assert found == b"".join(record for cid, record in records if cid == number)
@@ -204,7 +204,7 @@ def test_many_small_batches_are_read_together(length: Callable[[int], int]) -> N
 @pytest.mark.parametrize(
     "wrong", [struct.pack("<ii", -7, 29), struct.pack("<iii", 1, 29, 19), struct.pack("<iii", 1, 30, 27)]
 )
-def test_a_fault_among_many_small_batches_is_found_where_it_is(at: int, wrong: bytes) -> None:
+def test_fault_among_small_batches_is_located(at: int, wrong: bytes) -> None:
     one = put_of((1, [put_record(b"x", 1, 2, 3)]))[12:-4]
     data = struct.pack("<iQ", 5, 0) + at * one + wrong + one[len(wrong) :] + 50 * one
     with pytest.raises(RemoteProtocolError) as caught:

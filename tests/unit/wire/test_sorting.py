@@ -1,4 +1,4 @@
-"""Sorted records: orders are those of Python's stable sort, and runs are where rows change."""
+"""Sorting: orders equal Python's stable sort, and runs start where rows change."""
 
 from __future__ import annotations
 
