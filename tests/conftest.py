@@ -7,15 +7,32 @@ marked `long`.
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from support.budget import SHORT, WHOLE
+from support.sessions import OPENERS, Opener
 
 # Deadlines measure the machine, not the code, and fail on a busy one.
 settings.register_profile("short", settings.default, deadline=None, max_examples=SHORT)
 settings.register_profile("long", settings.default, deadline=None, max_examples=WHOLE)
+
+
+@pytest.fixture(params=["sync", "async"])
+def opened(request: pytest.FixtureRequest) -> Opener:
+    """Opens blocking sessions, and asynchronous sessions with blocking calls."""
+    return OPENERS[request.param]
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Restores Ctrl-C, which background jobs of a shell and their children ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.channels import authority, server_tls
+from support.channels import server_tls
 from support.peer import playing, silent
-from support.postgres import database, on_postgres, sharded
+from support.postgres import on_postgres
+from support.sessions import target_on
 
 from tsmodel import AsyncSession, Bool, Float32, Int16, TSModel, connect, connect_async
 from tsmodel.client.channel_async import AsyncChannel
@@ -45,23 +46,8 @@ class Other(TSModel):
 
 @pytest.fixture(params=["memory", "file", "tcp", "tls", on_postgres("postgres"), on_postgres("shards")])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "memory":
-        yield "memory:"
-    elif request.param == "file":
-        yield str(tmp_path / "readings.tsdb")
-    elif request.param == "postgres":
-        with database() as url:
-            yield url
-    elif request.param == "shards":
-        with sharded() as url:
-            yield url
-    elif request.param == "tcp":
-        with serve_in_thread() as (host, port):
-            yield f"tstorage://{host}:{port}?timeout=20"
-    else:
-        authority().cert_pem.write_to_path(tmp_path / "ca.pem")
-        with serve_in_thread(ssl_context=server_tls()) as (host, port):
-            yield f"tstorage://{host}:{port}?timeout=20&tls=1&ca={tmp_path / 'ca.pem'}"
+    with target_on(request.param, tmp_path) as target:
+        yield target
 
 
 def readings(count: int, cid: int = 1) -> list[Reading]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from support.budget import examples
 from support.conditions import Condition, conditions
 from support.models import Sample, samples
-from support.postgres import database, on_postgres, sharded
+from support.postgres import on_postgres
+from support.sessions import target_on
 
 from tsmodel import Bool, Float32, Int32, Session, TSModel, connect, now_ns
 from tsmodel.errors import (
@@ -23,7 +24,6 @@ from tsmodel.errors import (
     NoResultError,
     SessionError,
 )
-from tsmodel.server import serve_in_thread
 
 
 class Reading(TSModel):
@@ -38,19 +38,8 @@ class Event(TSModel, moid=9):
 
 @pytest.fixture(params=["memory", "file", "tcp", on_postgres("postgres"), on_postgres("shards")])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "memory":
-        yield "memory:"
-    elif request.param == "file":
-        yield str(tmp_path / "readings.tsdb")
-    elif request.param == "postgres":
-        with database() as url:
-            yield url
-    elif request.param == "shards":
-        with sharded() as url:
-            yield url
-    else:
-        with serve_in_thread() as (host, port):
-            yield f"tstorage://{host}:{port}?timeout=20"
+    with target_on(request.param, tmp_path) as target:
+        yield target
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support.channels import BlockingChannel, client_tls, server_tls
 from support.peer import answering, playing, receive, silent
+from support.wiring import OK, get_answer, get_record
 
 from tsmodel import Float32, Int32, TSModel
 from tsmodel.client.channel import Channel as SyncChannel
@@ -33,7 +34,6 @@ from tsmodel.timestamps import now_ns
 
 Address = tuple[str, int]
 GET_REQUEST = 12 + 64
-OK = struct.pack("<iQ", 0, 0)
 
 
 class Reading(TSModel):
@@ -77,14 +77,6 @@ def address(transport: str) -> Iterator[Address]:
 def server_channel(kind: Any, transport: str) -> Any:
     """Creates channels to the server."""
     return partial(kind, ssl_context=client_tls() if transport == "tls" else None)
-
-
-def record(key: tuple[int, ...], payload: bytes) -> bytes:
-    return struct.pack("<iiqiqq", 32 + len(payload), *key) + payload
-
-
-def get_answer(*records: bytes, acq: int = 99) -> bytes:
-    return OK + b"".join(records) + struct.pack("<iiQq", 0, 0, 8, acq)
 
 
 @pytest.mark.parametrize(
@@ -399,7 +391,7 @@ def test_timeout_can_be_changed_while_connected(peer_channel: Any) -> None:
     ("answer", "status"),
     [
         (struct.pack("<iQ", -7, 0), ResponseStatus.BAD_REQUEST),
-        (OK + record((1, 1, 1, 1, 1), b"") + struct.pack("<iiQ", 0, -7, 0), ResponseStatus.ERROR),
+        (OK + get_record(b"", 1, 1, 1, 1, 1) + struct.pack("<iiQ", 0, -7, 0), ResponseStatus.ERROR),
         (OK + struct.pack("<iiQ", 0, -7, 3) + b"abc", ResponseStatus.ERROR),
     ],
     ids=["at the beginning", "at the end", "with data"],
@@ -432,7 +424,7 @@ def test_server_refuses_a_put_before_reading_it(peer_channel: Any) -> None:
 
 
 DIALOGUE = get_answer(
-    *(record((1, mid, 7, 10 * mid, mid), bytes([mid]) * (mid % 5)) for mid in range(1, 30)),
+    *(get_record(bytes([mid]) * (mid % 5), 1, mid, 7, 10 * mid, mid) for mid in range(1, 30)),
     acq=77,
 )
 

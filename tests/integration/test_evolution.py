@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.budget import examples
+from support.sessions import target_on
 
 from tsmodel import Float64, Int16, Int32, Session, Text, TSModel, connect, connect_async
 from tsmodel.errors import DecodeError, QueryError, UpgradeError
-from tsmodel.server import serve_in_thread
 
 
 class First(TSModel):
@@ -75,13 +75,8 @@ UNION = Alarm | Note | Volts
 
 @pytest.fixture(params=["memory", "file", "tcp"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "memory":
-        yield "memory:"
-    elif request.param == "file":
-        yield str(tmp_path / "readings.tsdb")
-    else:
-        with serve_in_thread() as (host, port):
-            yield f"tstorage://{host}:{port}?timeout=20"
+    with target_on(request.param, tmp_path) as target:
+        yield target
 
 
 @pytest.fixture
@@ -136,7 +131,7 @@ def upgraded(row: Any) -> Any:
 
 
 Asked = tuple[Any, Callable[[Any], bool]]
-"""A condition, and what it means."""
+"""A condition and the equivalent plain function."""
 
 ON_KEYS: list[Asked] = [
     (First.mid > 0, lambda row: row.mid > 0),

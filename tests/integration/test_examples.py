@@ -13,7 +13,6 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,15 +194,7 @@ def test_host_metrics(tmp_path: Path) -> None:
             assert all(0 <= cpu.busy <= 1 for cpu in session.query(module["Cpu"]))
 
 
-@pytest.fixture
-def heeds_interrupts() -> Iterator[None]:
-    """Restores Ctrl-C, which background jobs of a shell and their children ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heeds_interrupts")
+@pytest.mark.usefixtures("interruptible")
 def test_collector_stopped_by_ctrl_c_has_stored_its_samples(tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / "host_metrics.py"), "--every", "20ms"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.postgres import database, on_postgres, sharded
+from support.postgres import on_postgres
 from support.proxy import Cut, proxied
+from support.sessions import target_on
 
 from tsmodel import Float32, Int32, Retry, Session, TSModel, connect, connect_async
 from tsmodel.errors import CheckpointError, QueryError, RemoteProtocolError, SessionError, TransportError
@@ -32,19 +33,8 @@ class Other(TSModel):
 
 @pytest.fixture(params=["memory", "file", "tcp", on_postgres("postgres"), on_postgres("shards")])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "memory":
-        yield "memory:"
-    elif request.param == "file":
-        yield str(tmp_path / "readings.tsdb")
-    elif request.param == "postgres":
-        with database() as url:
-            yield url
-    elif request.param == "shards":
-        with sharded() as url:
-            yield url
-    else:
-        with serve_in_thread() as (host, port):
-            yield f"tstorage://{host}:{port}?timeout=20"
+    with target_on(request.param, tmp_path) as target:
+        yield target
 
 
 def readings(first: int, count: int, cid: int = 1) -> list[Reading]:

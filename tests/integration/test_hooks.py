@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from support.sessions import BlockingSession
+from support.sessions import target_on
 
 from tsmodel import Int32, TSModel, WriteError, connect
 from tsmodel.errors import MissingLibraryError, SessionError, TransportError
@@ -29,19 +30,10 @@ def rows(count: int) -> list[Reading]:
     return [Reading(cid=1, mid=mid, moid=1, cap=mid, n=mid) for mid in range(count)]
 
 
-@pytest.fixture(params=["memory", "server"])
-def target(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "memory":
-        yield "memory:"
-    else:
-        with serve_in_thread() as (host, port):
-            yield f"tstorage://{host}:{port}?timeout=5"
-
-
-@pytest.fixture(params=[connect, BlockingSession], ids=["sync", "async"])
-def opened(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    opener: Callable[..., Any] = request.param
-    return opener
+@pytest.fixture(params=["memory", "tcp"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with target_on(request.param, tmp_path) as target:
+        yield target
 
 
 def test_hooks_see_each_request_and_outcome(target: str, opened: Callable[..., Any]) -> None:

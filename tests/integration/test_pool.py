@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.peer import playing
 from support.proxy import Cut, Proxy, proxied
-from support.sessions import OPENERS, Opener
+from support.sessions import Opener
 
 from tsmodel import Int16, Retry, TSModel, connect, connect_async
 from tsmodel.errors import PoolTimeoutError, RemoteProtocolError, SessionError, TransportError
@@ -28,11 +28,6 @@ POLICY = Retry(first="1ms", most="10ms", attempts=6)
 
 def rows(count: int, **values: int) -> list[Reading]:
     return [Reading(**{"cid": 1, "mid": 1, "moid": 1, "cap": n, "counter": 1, **values}) for n in range(count)]
-
-
-@pytest.fixture(params=["sync", "async"])
-def opened(request: pytest.FixtureRequest) -> Opener:
-    return OPENERS[request.param]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.forks import forked, forks, in_child
 from support.proxy import Cut, Proxy, proxied
-from support.sessions import OPENERS, Opener
+from support.sessions import Opener
 
 from tsmodel import Int16, Retry, TSModel, connect
 from tsmodel.errors import SessionError, SpoolFullError, StoreError, StoreFormatError, TransportError, WriteError
@@ -37,11 +37,6 @@ def rows(count: int, first: int = 0, **values: int) -> list[Reading]:
         Reading(**{"cid": n % 2, "mid": 1, "moid": 1, "cap": n, "counter": 1, **values})
         for n in range(first, first + count)
     ]
-
-
-@pytest.fixture(params=["sync", "async"])
-def opened(request: pytest.FixtureRequest) -> Opener:
-    return OPENERS[request.param]
 
 
 @contextmanager

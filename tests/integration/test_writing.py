@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.budget import examples, is_long
 from support.peer import answering, playing, receive, silent
 from support.proxy import Cut, Proxy, proxied
-from support.sessions import OPENERS, BlockingSession, Opener, abandoned
+from support.sessions import BlockingSession, Opener, abandoned
 
 from tsmodel import Int16, Receipt, Retry, TSModel, WriteError, connect
 from tsmodel.errors import CommitTimeoutError, EncodeError, RemoteProtocolError, ServerError, SessionError, TransportError
@@ -44,11 +44,6 @@ def rows(count: int, first: int = 0, **values: int) -> list[Reading]:
         Reading(**{"cid": 1, "mid": 1, "moid": 1, "cap": n, "counter": n % 1000, **values})
         for n in range(first, first + count)
     ]
-
-
-@pytest.fixture(params=["sync", "async"])
-def opened(request: pytest.FixtureRequest) -> Opener:
-    return OPENERS[request.param]
 
 
 @pytest.fixture(scope="module")

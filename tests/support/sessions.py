@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from support.postgres import database, on_postgres
+from support.channels import authority, server_tls
+from support.postgres import database, on_postgres, sharded
 from typing_extensions import Self
 
 from tsmodel import connect, connect_async
@@ -88,17 +89,28 @@ ON_POSTGRES = [on_postgres("postgres", kind) for kind in OPENERS]
 
 
 @contextmanager
+def target_on(backend: str, directory: Path) -> Iterator[str]:
+    """The target of a new backend: memory, file, tcp, tls, postgres or shards."""
+    with ExitStack() as stack:
+        if backend == "memory":
+            yield "memory:"
+        elif backend == "file":
+            yield str(directory / "readings.tsdb")
+        elif backend in ("postgres", "shards"):
+            yield stack.enter_context(database() if backend == "postgres" else sharded())
+        elif backend == "tcp":
+            yield "tstorage://{}:{}?timeout=20".format(*stack.enter_context(serve_in_thread()))
+        else:
+            authority().cert_pem.write_to_path(directory / "ca.pem")
+            address = stack.enter_context(serve_in_thread(ssl_context=server_tls()))
+            yield "tstorage://{}:{}?timeout=20&tls=1&ca={}".format(*address, directory / "ca.pem")
+
+
+@contextmanager
 def opened_at(backend: str, kind: str, directory: Path) -> Iterator[Any]:
     """Opens a session of a given kind on a new backend."""
-    with ExitStack() as stack:
-        target = "memory:"
-        if backend == "file":
-            target = str(directory / "readings.tsdb")
-        elif backend == "postgres":
-            target = stack.enter_context(database())
-        elif backend == "tcp":
-            target = "tstorage://{}:{}".format(*stack.enter_context(serve_in_thread("memory:")))
-        yield stack.enter_context(OPENERS[kind](target))
+    with target_on(backend, directory) as target, OPENERS[kind](target) as session:
+        yield session
 
 
 @contextmanager

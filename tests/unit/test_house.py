@@ -55,7 +55,7 @@ AWAITING = {
     "session/forwarding.py",
     "session/session_async.py",
 }
-"""Modules outside of `io` that await: shells over work, and what has not become one yet."""
+"""Modules outside of `io` that await: shells over work, and modules not yet converted."""
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
 ONLY_FOR_TYPES = {
     ("errors", "backend"),
@@ -69,8 +69,8 @@ ONLY_FOR_TYPES = {
     ("types", "model"),
 }
 LATE = {("backend", "io"), ("model", "interop"), ("model", "query"), ("cli", "web")}
-"""May be imported inside a function: an earlier name of what lives in `io`; methods of models that are implemented in rooms
-which need models; what `tsmodel ui` runs, which reads text as commands do."""
+"""Allowed imports inside functions: a former name of something now in `io`, model methods implemented in rooms that need
+models, and `tsmodel ui`, which parses text as commands do."""
 
 
 def faults(package: Path) -> Iterator[str]:

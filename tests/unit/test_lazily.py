@@ -46,7 +46,7 @@ SLOW = {
 }
 
 HEAVY_HELP = ("codegen", "serve")
-"""Modules of commands whose help shows what other modules say: names of languages, and limits of the server."""
+"""Commands whose help imports other modules: for the names of languages and the limits of the server."""
 
 
 def loaded(program: str) -> set[str]:

@@ -25,7 +25,7 @@ from tsmodel.wire.chunk import Chunk
 BOXES = [KeyRange.of(mid=(mid, mid + 1)) for mid in range(6)]
 SPARE = 3
 WAITS = 12
-"""More steps than a query of these boxes has. It may be cancelled at each."""
+"""More steps than a query of these boxes takes. The query may be cancelled at any of them."""
 
 
 class Backend:

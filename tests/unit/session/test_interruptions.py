@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from support.peer import playing, silent
 from support.proxy import Cut, proxied
-from support.sessions import OPENERS, Opener, abandoned
+from support.sessions import Opener, abandoned
 
 from tsmodel import Int16, Retry, Session, TSModel, WriteError, connect, connect_async
 from tsmodel.backend import AcqInterval, Batch
@@ -38,11 +38,6 @@ def rows(count: int, first: int = 0, **values: int) -> list[Reading]:
     return [
         Reading(**{"cid": 1, "mid": 1, "moid": 1, "cap": n, "counter": 1, **values}) for n in range(first, first + count)
     ]
-
-
-@pytest.fixture(params=["sync", "async"])
-def opened(request: pytest.FixtureRequest) -> Opener:
-    return OPENERS[request.param]
 
 
 class Scripted:

@@ -25,7 +25,7 @@ from tsmodel.store.sqlite import SQLiteEngine, read_state, write_state
 
 PAGE = 8192
 PUTS = [30, 3, 31, 3, 32, 3, 33, 3, 34, 3, 40, 5]
-"""How many records the puts of the small file had."""
+"""Number of records of each put of the small file."""
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -93,14 +93,6 @@ def test_interrupted_leader_releases_the_others(work: Work) -> None:
     work.goes_on.set()
     assert ended(threads)
     assert work.groups == [[0], [1, 2, 3]]
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Restores Ctrl-C, which background jobs of a shell ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this platform cannot interrupt threads")
