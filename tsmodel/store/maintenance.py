@@ -138,9 +138,8 @@ class Verified:
         return not self.faults
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.path}: {_counted(self.records, 'record')} in {_counted(self.blocks, 'block')} of {_counted(self.runs, 'run')}"
-        ]
+        blocks, runs = _counted(self.blocks, "block"), _counted(self.runs, "run")
+        lines = [f"{self.path}: {_counted(self.records, 'record')} in {blocks} of {runs}"]
         lines += [f"  {fault}" for fault in self.faults] or ["  no faults"]
         return "\n".join(lines)
 
