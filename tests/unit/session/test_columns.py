@@ -494,7 +494,7 @@ def test_128_bit_integers() -> None:
 
 
 def test_frame_that_arrow_cannot_convert() -> None:
-    with pytest.raises(SessionError, match="Arrow cannot convert the frame: "):
+    with pytest.raises(SessionError, match="Arrow cannot convert the frame: column 'value': "):
         stored(Wide, frame=pd.DataFrame({**KEYS, "value": [1, "a"]}))
 
 
