@@ -2,8 +2,9 @@
 
     python examples/host_metrics.py [TARGET] [--every 5s] [--samples N]      # TARGET: host.tsdb by default
 
-It reads what the operating system counts (`/proc` on Linux), and stores in the background, so a slow disk or network does
-not delay a sample. While a target cannot be reached, samples are kept in memory. Draw them, even while it runs:
+It reads the operating system's counters (`/proc` on Linux), and stores in the background, so a slow disk or network does not
+delay a sample. If it loses the connection to a server, it keeps samples in memory until it can store them. Draw them, even
+while it runs:
 
     tsmodel plot host.tsdb --model examples/host_metrics.py:Cpu -y busy --cap=-15m -o cpu.png
 """
