@@ -477,8 +477,7 @@ class _Performer:
             self._scans.remove(effect.scan)
             return self._close(effect.scan)
         if kind is Fetch:
-            # Older backends call their scan budget `spare`.
-            budget = self._given.scan_budget if hasattr(self._given, "scan_budget") else self._given.spare
+            budget = self._given.scan_budget
             shares = [_Share(budget) for _ in range(budget.take(len(effect.boxes) - 1))]
             if not shares:
                 return None

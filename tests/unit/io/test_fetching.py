@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 
 from tsmodel import AsyncSession, Int32, Session, TSModel
-from tsmodel import backend as earlier
 from tsmodel.backend import AcqInterval, Scan, ScanBudget
 from tsmodel.errors import TransportError
 from tsmodel.io.fetching import AsyncScan
@@ -211,18 +210,3 @@ def test_an_asynchronous_session_calls_a_blocking_backend_in_threads() -> None:
 
 def test_the_store_has_no_budget() -> None:
     assert open_store(None).scan_budget.take(5) == 0
-
-
-def test_earlier_names_still_work() -> None:
-    class Earlier(Meeting):
-        def __init__(self) -> None:
-            super().__init__(budget=3, meet=4)
-            self.spare = self.__dict__.pop("scan_budget")
-
-    backend = Earlier()
-    with Session(backend) as session:  # type: ignore[arg-type]
-        session.add_all(rows())
-        session.flush()
-        assert session.query(Reading).mid(0, 2, 4, 6).count() == 2000
-    assert earlier.Spare is ScanBudget
-    assert earlier.AsyncScan is AsyncScan
