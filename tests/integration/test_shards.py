@@ -602,7 +602,7 @@ class TestRemoving:
             assert len(json.loads((tmp_path / "seen.json").read_text())["removal"]) == 3
 
 
-class TestCare:
+class TestMaintenance:
     def test_info_verify_and_compact(self, url: str) -> None:
         with connect(url) as session:
             store: Any = session.backend

@@ -77,7 +77,7 @@ def test_errors_on_servers_and_memory_say_what_to_do_instead(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-class Others:
+class ThirdParty:
     """A third-party backend that hides the store it wraps."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Others:
         self.scan_budget = store.scan_budget
 
 
-class Kept(Others):
+class Maintained(ThirdParty):
     """A backend that maintains its own storage."""
 
     def backup(self, path: str | os.PathLike[str], _: Any = None) -> Any:
@@ -103,10 +103,10 @@ class Kept(Others):
 
 
 def test_backend_with_its_own_maintenance_is_called() -> None:
-    with Session(Kept(), name="kept") as session:
+    with Session(Maintained(), name="kept") as session:
         assert str(session.backup("there")) == "copied to there"
         assert str(session.compact()) == "compacted"
-    with Session(Others(), name="others") as session:
+    with Session(ThirdParty(), name="others") as session:
         with pytest.raises(
             UnsupportedError, match="backup works on embedded files only, and others is a server: copy its records"
         ):
@@ -119,11 +119,11 @@ def test_store_implements_all_optional_interfaces() -> None:
     store = open_store(None)
     assert isinstance(store, Caretaker)
     assert isinstance(store, PutTaker)
-    assert not isinstance(Others(), (Caretaker, PutTaker))
+    assert not isinstance(ThirdParty(), (Caretaker, PutTaker))
 
 
 def test_server_buffers_puts_for_a_backend_without_begin_put() -> None:
-    backend: Any = Others()
+    backend: Any = ThirdParty()
     with serve_in_thread(backend) as (host, port), connect(f"tstorage://{host}:{port}") as session:
         session.add_all(rows(5))
         session.flush()

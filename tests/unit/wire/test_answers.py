@@ -69,13 +69,15 @@ def test_cut_off_at_every_byte(case: tuple[Make, bytes, list[object]]) -> None:
         assert caught.value.offset == end
 
 
-def test_trailing_data(case: tuple[Make, bytes, list[object]]) -> None:
+@pytest.mark.parametrize("is_split", [False, True])
+def test_trailing_data(case: tuple[Make, bytes, list[object]], is_split: bool) -> None:
     make, answer, events = case
+    pieces = [answer, b"more"] if is_split else [answer + b"more"]
     if isinstance(events[-1], Refusal):
-        assert fed(make(), [answer + b"whatever"]) == events
+        assert fed(make(), pieces) == events
     else:
         with pytest.raises(RemoteProtocolError, match=f"4 bytes follow the answer to a .*, from byte {len(answer)}"):
-            fed(make(), [answer + b"more"])
+            fed(make(), pieces)
 
 
 REFUSED = [name for name, (_, _, events) in ANSWERS.items() if isinstance(events[-1], Refusal)]
@@ -87,15 +89,6 @@ def test_data_after_a_refusal_is_ignored_wherever_it_is_split(name: str) -> None
     whatever = b"\xff" * 20
     for edge in range(1, len(answer + whatever)):
         assert fed(make(), cut(answer + whatever, [edge])) == events
-
-
-def test_trailing_data_in_its_own_piece(case: tuple[Make, bytes, list[object]]) -> None:
-    make, answer, events = case
-    if not isinstance(events[-1], Refusal):
-        reader = make()
-        assert fed(reader, [answer]) == events
-        with pytest.raises(RemoteProtocolError, match=f"4 bytes follow the answer to a .*, from byte {len(answer)}"):
-            fed(reader, [b"more"])
 
 
 def test_end_of_stream_after_the_answer(case: tuple[Make, bytes, list[object]]) -> None:
