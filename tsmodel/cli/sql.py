@@ -66,6 +66,12 @@ def sql_(
             # Newer versions of DuckDB use another name.
             read = relation.to_arrow_reader if hasattr(relation, "to_arrow_reader") else relation.fetch_arrow_reader
             reader = read(_ROWS)
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except RuntimeError as error:
+            if str(error) != "Query interrupted":  # how DuckDB reports Ctrl-C while it runs a query
+                raise
+            raise KeyboardInterrupt from None
         except duckdb.Error as error:
             raise UsageError(f"{str(error).splitlines()[0]} (tables: {', '.join(table for _, table in names)})") from None
         with written(output) as path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,10 @@ def test_sql(run: Run, readings: Path, work: Path) -> None:
 def test_statements_that_are_wrong(run: Run, readings: Path, statement: str) -> None:
     done = run("sql", statement, readings)
     assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+
+
+def test_ctrl_c_while_a_query_runs(run: Run, readings: Path) -> None:
+    timer = threading.Timer(1, _thread.interrupt_main)
+    timer.start()
+    done = run("sql", "select count(*) from range(1000000000000)", readings)
+    assert (done.status, done.out, done.err) == (130, "", "")
