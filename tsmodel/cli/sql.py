@@ -62,7 +62,7 @@ def sql_(
         try:
             relation = connection.sql(statement)
             if relation is None:
-                raise UsageError("the statement gives no rows; write a SELECT")
+                raise UsageError("the statement returns no rows; write a SELECT")
             # Newer versions of DuckDB use another name.
             read = relation.to_arrow_reader if hasattr(relation, "to_arrow_reader") else relation.fetch_arrow_reader
             reader = read(_ROWS)
