@@ -372,14 +372,3 @@ class Sharded(Protocol):
             told: the removals that are not new: the second result of the last call; empty at first.
         """
         ...
-
-
-def __getattr__(name: str) -> Any:
-    """Earlier names: `Spare`, and `AsyncScan`, which moved to `tsmodel.io.fetching`."""
-    if name == "Spare":
-        return ScanBudget
-    if name == "AsyncScan":
-        from tsmodel.io.fetching import AsyncScan
-
-        return AsyncScan
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Tables and pictures of the docs that come from the code are those that the code gives."""
+"""Generated tables and pictures in the docs are up to date."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def script(name: str) -> ModuleType:
-    """A script of the docs, as a module."""
+    """Imports a script from the docs folder."""
     spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -21,7 +21,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-def test_the_table_of_field_types_is_up_to_date() -> None:
+def test_field_type_table_is_up_to_date() -> None:
     generate = script("generate")
     text = generate.PAGE.read_text()
     assert generate.page(text) == text, "run python docs/generate.py"

@@ -1,4 +1,4 @@
-"""Every promise of docs/explanation/guarantees.md names tests, and all of them exist."""
+"""Every promise in docs/explanation/guarantees.md names tests that exist."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def names_in(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_each_promise_has_tests_that_exist(row: str) -> None:
+def test_promise_names_existing_tests(row: str) -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
-    assert named, f"no test shows that {row}"
+    assert named, f"no test is named for {row}"
     for path, name in named:
         assert name.lower().startswith("test")
         assert name in names_in(ROOT / path), f"{path} has no {name}"
 
 
-def test_there_are_promises() -> None:
+def test_page_has_promises() -> None:
     assert len(ROWS) > 20

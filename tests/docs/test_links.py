@@ -1,4 +1,4 @@
-"""Links between pages lead to files that there are, and to their sections, as the builder of the site would say, too."""
+"""Links between pages lead to existing files and sections. The site build also checks this."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINK = re.compile(r"\]\(([^()\s]+)\)")
 
 
 def anchors(page: Path) -> set[str]:
-    """Sections of a page, as links name them."""
+    """The anchors of a page's sections."""
     titles = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
@@ -30,10 +30,10 @@ def test_links(page: Path) -> None:
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        assert target.is_file(), f"{page.name} links to {link}, which is no file"
-        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}, which is no section there"
+        assert target.is_file(), f"{page.name} links to {link}, which is not a file"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}, but there is no such section"
 
 
-def test_each_folder_has_an_index() -> None:
+def test_every_folder_has_an_index() -> None:
     folders = {path.parent for path in (ROOT / "docs").rglob("*.md")}
     assert {folder for folder in folders if not (folder / "index.md").exists()} == {ROOT / "docs" / "decisions"}

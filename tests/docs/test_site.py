@@ -1,6 +1,6 @@
-"""The documentation, built: every public name has its entry, and the answers to common questions are two clicks away.
+"""The built documentation: every public name has an entry, and answers to common questions are two clicks away.
 
-The gate builds the site and names its folder in TSMODEL_SITE. Without that, these tests are skipped: to run them,
+The gate builds the site and sets TSMODEL_SITE to its folder; otherwise these tests are skipped. To run them:
 `sphinx-build -W -b html docs build/docs` and `TSMODEL_SITE=build/docs pytest tests/docs/test_site.py`.
 """
 
@@ -18,13 +18,13 @@ import pytest
 import tsmodel
 
 SITE = os.environ.get("TSMODEL_SITE")
-pytestmark = pytest.mark.skipif(SITE is None, reason="the site is built by the gate, which says where by TSMODEL_SITE")
+pytestmark = pytest.mark.skipif(SITE is None, reason="TSMODEL_SITE is not set to a built site")
 
 WITHIN = 2
 QUESTIONS = {
     "How do I draw what is in a CSV file?": "tutorial/from-csv-to-chart.html#draw-it",
-    "How do I import local times when the clocks go back?": "how-to/importing-data.html#the-hour-that-comes-twice",
-    "How do I take back an import?": "how-to/undoing-a-wrong-import.html#find-the-put-the-morning-after",
+    "How do I import local times when the clocks go back?": "how-to/importing-data.html#the-hour-that-occurs-twice",
+    "How do I take back an import?": "how-to/undoing-a-wrong-import.html#find-the-put-later",
     "How do I get the readings of one meter for one day?": "reference/queries.html#what-to-read",
     "How do I compute the usage of a counter that rolls over?": "reference/aggregation.html#counters",
     "How many bytes does a Scaled take?": "reference/field-types.html#all-of-them",
@@ -36,11 +36,11 @@ QUESTIONS = {
     "Which options does tsmodel get take?": "reference/commands.html#get",
     "Why does my query read so many records?": "explanation/boxes.html#what-this-means-for-you",
 }
-"""Where the answer to a question stands."""
+"""The page and section that answer each question."""
 
 
 class Links(HTMLParser):
-    """The links in the text of a page; those of the sidebar and of the table of contents are not counted."""
+    """The links in the text of a page, without those of the sidebar and the table of contents."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,13 +71,13 @@ def page(name: str) -> Links:
 
 
 def links_of(name: str) -> set[str]:
-    """Pages, with their anchors, that a page links to."""
+    """Pages that a page links to, with anchors."""
     found = {unquote(urljoin(name, link)) for link in page(name).found if not urlsplit(link).scheme}
     return {link for link in found if urlsplit(link).path.endswith(".html")}
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_each_answer_is_within_two_clicks(question: str) -> None:
+def test_answers_are_within_two_clicks(question: str) -> None:
     target = QUESTIONS[question]
     path, _, anchor = target.partition("#")
     assert not anchor or anchor in page(path).anchors, f"{path} has no section {anchor}"
@@ -87,19 +87,19 @@ def test_each_answer_is_within_two_clicks(question: str) -> None:
     assert path in reached
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_are_not_broken() -> None:
     assert SITE is not None
     pages = {each.relative_to(SITE).as_posix(): each for each in Path(SITE).rglob("*.html")}
     assert len(pages) > 50
-    lost = []
+    broken = []
     for name in sorted(pages):
         if name in ("search.html", "genindex.html", "py-modindex.html"):
             continue
         for link in links_of(name):
             path, _, anchor = link.partition("#")
             if path not in pages or (anchor and anchor not in page(path).anchors):
-                lost.append(f"{name}: {link}")
-    assert not lost
+                broken.append(f"{name}: {link}")
+    assert not broken
 
 
 def test_every_public_name_is_in_the_reference() -> None:

@@ -1,12 +1,12 @@
-"""Runs every Python block and console session of the README and the docs, and compares what they print.
+"""Runs every Python block and console session in the README and the docs and compares their output.
 
-The blocks of a page share a namespace and run in order, in an empty directory beside `examples`. They close what they
-open. A fence `python no-run` is only compiled. A fence `text output` directly after a block is the output of that block;
-`...` stands for anything.
+The blocks of a page share a namespace and run in order, in an empty directory next to `examples`. They must close what
+they open. A fence `python no-run` is only compiled. A fence `text output` directly after a block is the output of that
+block; `...` matches anything.
 
 In a fence `console`, lines that begin with `$ ` are commands. The lines below a command are its output, errors included;
-if there are none, the output may be anything. Commands succeed, unless `$ echo $?` follows.
-A fence `sh` is not run: it needs a network, a terminal, or another machine.
+without any, the output is not checked. Commands must succeed unless `$ echo $?` follows.
+A fence `sh` is not run: it needs a network, a terminal or another machine.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
-def test_the_readme_has_snippets() -> None:
+def test_readme_has_snippets() -> None:
     assert any(block.info == "python" for block in blocks(ROOT / "README.md"))
 
 
@@ -93,7 +93,7 @@ def test_snippets(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def assert_prints(body: str, printed: str, where: str) -> None:
     want, got = (re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE) for text in (body, printed))
-    want = re.sub(r"\n\.\.\.\n\Z", "\n...", want)  # a last line of dots may stand for nothing
+    want = re.sub(r"\n\.\.\.\n\Z", "\n...", want)  # a final line of dots may also match nothing
     same = doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS)
     assert same, f"{where} says\n{want}\nbut it prints\n{got}"
 

@@ -1,4 +1,4 @@
-"""`align="c"` places fields where a C compiler does, told by `offsetof` and `sizeof`."""
+"""`align="c"` places fields where a C compiler does, according to `offsetof` and `sizeof`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NUMBERS: dict[Any, str] = {
     ts.Char: "unsigned char",
 }
 Member = tuple[Kind, str]
-"""A field, and its declaration in C, in which NAME stands for its name."""
+"""A field and its C declaration, with NAME in place of the name."""
 
 
 def kind(annotation: Any, **options: Any) -> Kind:
@@ -68,7 +68,7 @@ def structures(draw: st.DrawFn) -> Member:
 
 
 def offsets(structs: list[list[Member]], directory: Path) -> list[list[int]]:
-    """Size of each struct, and the offsets of those of its members that have one."""
+    """Size of each struct, and the offsets of its members; bit-fields have none."""
     lines = ["#include <stddef.h>", "#include <stdint.h>", "#include <stdio.h>"]
     main = ["int main(void) {"]
     for number, members in enumerate(structs):
@@ -87,26 +87,24 @@ def offsets(structs: list[list[Member]], directory: Path) -> list[list[int]]:
 @pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
 @settings(max_examples=examples(4), deadline=None, suppress_health_check=list(HealthCheck))
 @given(structs=st.lists(st.lists(simple | structures() | bits, min_size=1, max_size=6), min_size=60, max_size=60))
-def test_fields_lie_where_the_compiler_puts_them(
-    structs: list[list[Member]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    held = []
+def test_offsets_match_the_compiler(structs: list[list[Member]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    accepted = []
     for members in structs:
         try:
-            held.append((declared(TSModel, [each for each, _ in members], align="c"), members))
+            accepted.append((declared(TSModel, [each for each, _ in members], align="c"), members))
         except SchemaError as error:
             if "a C compiler puts" not in str(error) or not any(" : " in text for _, text in members):
                 raise
-    assert len(held) > len(structs) // 3
-    found = offsets([members for _, members in held], tmp_path_factory.mktemp("c"))
-    for (model, members), (size, *places) in zip(held, found, strict=True):
+    assert len(accepted) > len(structs) // 3
+    found = offsets([members for _, members in accepted], tmp_path_factory.mktemp("c"))
+    for (model, members), (size, *places) in zip(accepted, found, strict=True):
         layout = model.layout
         ours = [each.offset for each, (_, text) in zip(layout.fields, members, strict=True) if " : " not in text]
         assert (layout.size, ours) == (size, places), in_c(members)
         assert model.dtype.itemsize == size
 
 
-def test_bits_lie_where_the_compiler_puts_them(tmp_path: Path) -> None:
+def test_bit_fields_match_the_compiler(tmp_path: Path) -> None:
     if COMPILER is None:
         pytest.skip("there is no C compiler")
     model = declared(
@@ -121,14 +119,14 @@ def test_bits_lie_where_the_compiler_puts_them(tmp_path: Path) -> None:
         "int main(void) { struct s s = {5, 17, 100, 0, 300}; fwrite(&s, sizeof s, 1, stdout); return 0; }\n"
     )
     subprocess.run([str(COMPILER), str(source), "-o", str(tmp_path / "bits")], check=True)
-    octets = subprocess.run([tmp_path / "bits"], capture_output=True, check=True).stdout
-    value = model.payload_type.from_bytes(octets)
+    payload = subprocess.run([tmp_path / "bits"], capture_output=True, check=True).stdout
+    value = model.payload_type.from_bytes(payload)
     assert value is not None
     assert (value.f0, value.f1, value.f2, value.f3) == (5, 17, 100, 300)
 
 
-def test_a_bit_field_that_a_compiler_puts_into_the_integer_before_it_is_refused() -> None:
-    # Bit 249 lies in a uint64_t that begins at byte 24, although byte 32 is where the next whole one begins.
+def test_bit_field_packed_into_preceding_integer_is_refused() -> None:
+    # A compiler puts bit 249 into the uint64_t at byte 24, not into the next whole one at byte 32.
     members = [kind(ts.Array[int], item=ts.UInt8, length=31), kind(ts.Bits, bits=1)]
     declared(TSModel, [*members, kind(ts.UInt64)], align="c")
     with pytest.raises(SchemaError, match="puts f2 into the bits that the bit-fields before it leave free"):

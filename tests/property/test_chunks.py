@@ -1,4 +1,4 @@
-"""Chunks of rows and of columns give the same in every sink, and a column is decoded only when it is asked for."""
+"""Row chunks and column chunks give the same result in every sink, and columns are decoded only when needed."""
 
 from __future__ import annotations
 
@@ -83,26 +83,26 @@ mixed = st.builds(Seventh, **{**few, "moid": st.just(7)}, volts=numbers, good=st
 
 
 def payload_of(model: Any) -> Callable[[int], np.dtype[Any]]:
-    """The dtype that a file would remember of a put of objects."""
+    """The dtype that a file would record for a put of objects."""
     layout = schema_of(model).layout
     return lambda size: layout.stored if layout.size == size else opaque(size)
 
 
 def split(size: int) -> np.dtype[Any]:
-    """Fields of another model, of the same size: none of them lies where one of the reader's does."""
+    """Fields of another model of the same size, none at the offset of one of the reader's fields."""
     return np.dtype([("a", "V3"), *((f"b{at}", "u1") for at in range(size - 3))]) if size > 3 else opaque(size)
 
 
 def outcome(sink: Callable[[Any], Any], query: Any) -> Any:
-    """What a sink makes of a query, or its error, as something that compares."""
+    """The result or error of a sink, in comparable form."""
     try:
         return plain(sink(query))
-    except (TSModelError, OverflowError, pa.ArrowInvalid) as error:  # the latter: times that Python has no objects for
+    except (TSModelError, OverflowError, pa.ArrowInvalid) as error:  # the latter two: times outside datetime's range
         return type(error), str(error)
 
 
 def plain(result: Any) -> Any:
-    """A result as something that compares, NaNs included."""
+    """A result in comparable form; NaNs compare equal."""
     if isinstance(result, dict):
         return {name: plain(values) for name, values in result.items()}
     if isinstance(result, np.ndarray):
@@ -114,7 +114,7 @@ def plain(result: Any) -> Any:
 
 
 def sent_by_a_server(backend: Any) -> list[Any]:
-    """The records of an answer to a GET of everything."""
+    """The records a server sends in answer to a GET of all keys."""
     steps = Conversation(backend, 2**20, "test").work()
     request = b"".join(get_request(Key.min(), Key.max()))
     step, sent = next(steps), b""
@@ -132,7 +132,7 @@ def sent_by_a_server(backend: Any) -> list[Any]:
 
 
 def found_of_a_put(rows: list[TSModel], backend: Any) -> Any:
-    """What a session that was interrupted in a put of these objects finds of it."""
+    """What a session finds stored after an interrupted put of these objects."""
     put = encoded(Segment(0, keep_acq=False, rows=rows, models=set(map(type, rows))))
     copies = Copies([part.batches for part in put.slices], with_acq=False)
     with backend.scan(KeyRange()) as scan:
@@ -142,7 +142,7 @@ def found_of_a_put(rows: list[TSModel], backend: Any) -> Any:
 
 
 def sinks(model: Any) -> dict[str, Callable[[Any], Any]]:
-    """What queries can make of chunks."""
+    """Every way to consume a query."""
     volts = model.volts
     return {
         "rows": lambda query: query.all(),
@@ -176,7 +176,7 @@ def sinks(model: Any) -> dict[str, Callable[[Any], Any]]:
         "last per series": lambda query: query.last_per_series().columns(),
         "limit": lambda query: query.limit(2).count(),
         "skipping": lambda query: query.on_error("skip").all(),
-        "quarantined": lambda query: ((kept := query.on_error("quarantine")).count(), kept.quarantined),
+        "quarantined": lambda query: ((quarantine := query.on_error("quarantine")).count(), quarantine.quarantined),
     }
 
 
@@ -194,13 +194,13 @@ CASES: dict[str, Any] = {
     "fixed": (Fixed, st.lists(fixed, max_size=8)),
     "versions": (Fixed, st.lists(fixed | firsts, max_size=8)),
     "mismatches": (Fixed, st.lists(fixed | others, max_size=8)),
-    "varying": (Other, st.lists(others, max_size=8)),
+    "variable size": (Other, st.lists(others, max_size=8)),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", CASES)
-def test_every_sink_gives_the_same(case: str, form: str) -> None:
+def test_every_sink_returns_the_same(case: str, form: str) -> None:
     model, records = CASES[case]
 
     @settings(relaxed, max_examples=examples(20))
@@ -216,7 +216,7 @@ def test_every_sink_gives_the_same(case: str, form: str) -> None:
                 assert outcome(sink, got) == outcome(sink, expected), name
             assert sent_by_a_server(column_session.backend) == sent_by_a_server(store) == scanned(store)
             for put in filter(None, puts):
-                more = [*put, *put[:1]]  # the last one was not stored
+                more = [*put, *put[:1]]  # the last one is not stored
                 expected, got = (found_of_a_put(more, each.backend) for each in (row_session, column_session))
                 assert got == expected
             for wanted in (lambda _: KeyRange(), lambda session: session.query(model).where(model.mid != 0)):
@@ -231,7 +231,7 @@ def test_every_sink_gives_the_same(case: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_records_of_several_models(form: str) -> None:
+def test_queries_of_several_models(form: str) -> None:
     @relaxed
     @given(st.lists(st.lists(mixed, max_size=8), max_size=3))
     def check(puts: list[list[TSModel]]) -> None:
@@ -266,7 +266,7 @@ def test_any_model(made: Any, form: str, data: st.DataObject) -> None:
             assert outcome(sink, column_session.query(model)) == outcome(sink, row_session.query(model))
 
 
-def test_chunks_that_are_joined_keep_their_byte_order() -> None:
+def test_joined_chunks_keep_their_byte_order() -> None:
     class Big(TSModel, byte_order="big"):
         number: Int32
         level: Float64
@@ -286,7 +286,7 @@ class Plain(TSModel):
     amperes: Float64
 
 
-def test_a_column_is_decoded_when_it_is_asked_for() -> None:
+def test_columns_are_decoded_only_when_needed() -> None:
     backend = InColumns(open_store(None), payload_of(Plain))
     with Session(backend) as session:
         session.add_all([Plain(cid=1, mid=n % 3, moid=0, cap=n, number=n, volts=n, amperes=n) for n in range(9)])
@@ -323,7 +323,7 @@ def chunks_of(records: list[bytes], dtype: np.dtype[Any] | None) -> tuple[RowChu
     st.sampled_from(["V8", "<i4,<f4", "V3,V5", "<i8", ">i4,>f4", "(2,)>i2,<u4", None]),
     st.data(),
 )
-def test_both_forms_take_and_join_alike(rows: list[tuple[int, bytes]], kind: str | None, data: st.DataObject) -> None:
+def test_take_and_join_agree_in_both_forms(rows: list[tuple[int, bytes]], kind: str | None, data: st.DataObject) -> None:
     records = [struct.pack("<iiqiqq", 32 + len(body), 1, mid, 0, at, 9) + body for at, (mid, body) in enumerate(rows)]
     dtype = None if kind is None or any(len(body) != 8 for _, body in rows) else np.dtype(kind)
     pairs = [chunks_of(records, dtype)]

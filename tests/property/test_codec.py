@@ -1,4 +1,4 @@
-"""Any layout of scalars, in both byte orders: rows go through batches and chunks unchanged, as `struct` says."""
+"""Layouts of scalars in both byte orders: rows round-trip through batches and chunks, with the bytes of `struct`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def values(scalar: Scalar) -> st.SearchStrategy[object]:
 
 
 class Row:
-    """Anything with attributes is a row."""
+    """Any object with attributes can be a row."""
 
     def __init__(self, names: list[str], values: tuple[object, ...]) -> None:
         for name, value in zip(names, values, strict=True):
@@ -54,7 +54,7 @@ def stored(rows: list[tuple[object, ...]], codec: RowCodec[Row], store: Embedded
 
 @settings(deadline=None, max_examples=examples(150))
 @given(tables())
-def test_rows_go_through_unchanged(table: tuple[Layout, list[tuple[object, ...]]]) -> None:
+def test_rows_round_trip(table: tuple[Layout, list[tuple[object, ...]]]) -> None:
     layout, rows = table
     codec: RowCodec[tuple[object, ...]] = row_codec(layout, lambda *values: values)
     store = open_store(None)
@@ -69,7 +69,7 @@ def test_rows_go_through_unchanged(table: tuple[Layout, list[tuple[object, ...]]
 
 
 def in_get_form(batches: list[Batch]) -> bytes:
-    """The records of puts, as a scan would give them: with their cid, and an acq of 77."""
+    """The records as a scan would return them: with cid, and with acq 77."""
     answer = b""
     for batch in batches:
         for at in range(0, len(batch.records), batch.record_size):
@@ -82,7 +82,7 @@ def in_get_form(batches: list[Batch]) -> bytes:
 
 @settings(deadline=None, max_examples=examples(150))
 @given(tables())
-def test_bytes_are_those_of_struct_and_of_the_dtype(table: tuple[Layout, list[tuple[object, ...]]]) -> None:
+def test_bytes_match_struct_and_dtype(table: tuple[Layout, list[tuple[object, ...]]]) -> None:
     layout, rows = table
     names = ["cid", "mid", "moid", "cap", "acq", *(field.name for field in layout.fields)]
     codec: RowCodec[tuple[object, ...]] = row_codec(layout, lambda *values: values)
@@ -110,9 +110,7 @@ def test_bytes_are_those_of_struct_and_of_the_dtype(table: tuple[Layout, list[tu
 
 @settings(deadline=None, max_examples=examples(100))
 @given(tables(), st.data())
-def test_one_value_out_of_place_stops_everything(
-    table: tuple[Layout, list[tuple[object, ...]]], data: st.DataObject
-) -> None:
+def test_invalid_value_is_refused_and_located(table: tuple[Layout, list[tuple[object, ...]]], data: st.DataObject) -> None:
     layout, rows = table
     names = ["cid", "mid", "moid", "cap", "acq", *(field.name for field in layout.fields)]
     objects = [Row(names, (*row[:4], -1, *row[4:])) for row in rows]

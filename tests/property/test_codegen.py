@@ -1,4 +1,4 @@
-"""Generated payload types of random models make of any bytes what Python makes of them."""
+"""Generated payload types of random models read any bytes as Python does."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ NUMBERS = itertools.count()
 REFUSALS = ("16-bit float", "null= is supported", "two types are named")
 COUNTS = {"c": 16, "c++": 6, "java": 20} if is_long() else {"c": 5, "c++": 2, "java": 5}
 HOSTILE = int(os.environ.get("TSMODEL_HOSTILE_MODELS", "1"))
-"""TSMODEL_HOSTILE_MODELS=10 takes ten times as many of the models with names that mean something else."""
+"""TSMODEL_HOSTILE_MODELS=10 tries ten times as many models with hostile names."""
 
 
 @st.composite
 def vectors(draw: st.DrawFn, any_model: Any) -> tuple[type[TSModel], list[bytes]]:
-    """A model, and payloads: some that it writes, and some with bytes changed, cut or appended."""
+    """A model and payloads: some that it writes, and some with bytes changed, cut or appended."""
     model, kinds = draw(any_model)
     model.__name__ = f"Made{next(NUMBERS)}"
     written = [codec_of(model).payload_of(row) for row in draw(rows(model, kinds, most=3))]
     payloads = list(written)
     for payload in written:
         at = draw(st.integers(0, max(0, len(payload) - 1)))
-        octet = draw(st.sampled_from([0, 1, 2, 0x41, 0x80, 0xFF]))
-        payloads += [payload[:at] + bytes([octet]) + payload[at + 1 :], payload[:at], payload + bytes([octet])]
+        byte = draw(st.sampled_from([0, 1, 2, 0x41, 0x80, 0xFF]))
+        payloads += [payload[:at] + bytes([byte]) + payload[at + 1 :], payload[:at], payload + bytes([byte])]
     return model, payloads
 
 
@@ -53,12 +53,12 @@ def written(made: tuple[type[TSModel], list[TSModel]]) -> tuple[type[TSModel], l
 
 
 def is_refusal(error: SchemaError) -> bool:
-    """Whether it is about what the languages cannot express."""
+    """Whether the error says that a language cannot express the model."""
     return any(reason in str(error) for reason in REFUSALS)
 
 
 def by_python(model: type[TSModel], payload: bytes) -> tuple[str, Any]:
-    """What Python answers, and the object."""
+    """Python's answer and the object."""
     try:
         row = model.from_record(Record(KEY, payload))
     except DecodeError:
@@ -67,7 +67,7 @@ def by_python(model: type[TSModel], payload: bytes) -> tuple[str, Any]:
 
 
 def check(model: type[TSModel], payload: bytes, answer: str, language: str) -> None:
-    """Other languages keep times and messages as they are stored, so they may read what Python has no value for."""
+    """Other languages keep times and messages in stored form, so they may accept payloads that Python refuses."""
     expected, row = by_python(model, payload)
     what = f"{language} of {model.layout}\nreads {payload.hex()}"
     if expected == "refused" or "nan" in repr(row):
@@ -98,7 +98,7 @@ def test_other_languages(language: str, tmp_path: Path) -> None:
                 found.append(made)
 
     collect()
-    assert len(found) > COUNTS[language] // 3  # models that a language can express are a matter of luck
+    assert len(found) > COUNTS[language] // 3  # not every random model can be expressed
     answers = program(language, [model for model, _ in found], tmp_path)
     asked = [(at, payload) for at, (_, payloads) in enumerate(found) for payload in payloads]
     answered = answers(asked)
@@ -108,9 +108,9 @@ def test_other_languages(language: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("language", list(TOOLS))
-def test_names_that_mean_something_else(language: str, tmp_path: Path) -> None:
-    """Names, units and docs from lists of those that languages, headers and the generated code use: all compiles, and
-    nothing of them becomes code. Each model stands alone: several of one name would clash in a program."""
+def test_hostile_names_and_comments(language: str, tmp_path: Path) -> None:
+    """Names, units and docs come from lists of words that languages, headers and the generated code use. The code must
+    compile, and none of them may become code. Names are unique, because models of one name clash in a program."""
     if not has_tool(language):
         pytest.skip(f"{TOOLS[language]} is not installed")
     found: list[tuple[type[TSModel], list[bytes]]] = []
@@ -140,7 +140,7 @@ def test_names_that_mean_something_else(language: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def official_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our payload types under the official client's name."""
+    """Installs our payload types under the official client's module name."""
     monkeypatch.setitem(sys.modules, "tstorage_client", types.ModuleType("tstorage_client"))
     monkeypatch.setitem(sys.modules, "tstorage_client.payload_type", tsmodel.client.payload_type)
 

@@ -1,4 +1,4 @@
-"""Constants in conditions, against Python's exact comparison, on every backend, sync and async."""
+"""Constants in conditions compared with Python's exact comparison, on every backend, sync and async."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def rounded(constant: Any, width: Any) -> Any:
-    """The rule: floats are rounded to the column's width unless they would overflow; other constants are not."""
+    """Floats round to the column's width unless they would overflow; other constants do not."""
     if not isinstance(constant, (float, np.floating)):
         return constant
     with np.errstate(over="ignore"):
@@ -162,7 +162,7 @@ constants = floats | exact | typed
 
 
 def stored(value: Any, width: Any) -> float:
-    """A float of this width at a constant, or next to it."""
+    """The constant as a float of this width."""
     with np.errstate(over="ignore"):
         try:
             return float(width(float(value)))
@@ -172,7 +172,7 @@ def stored(value: Any, width: Any) -> float:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[type[TSModel], str, list[Any], list[Any], str, list[float]]:
-    """A model, a field, constants, values to store, an operator, and the values that the field then has."""
+    """A model, a field, constants, values to store, an operator, and the values the field then has."""
     model = draw(st.sampled_from([Fixed, Varying, Message, New]))
     name = draw(st.sampled_from([name for name in WIDTHS if name in model.__struct_fields__]))
     width = WIDTHS[name]
@@ -188,7 +188,7 @@ def cases(draw: st.DrawFn) -> tuple[type[TSModel], str, list[Any], list[Any], st
 
 @settings(deadline=None, max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(cases(), st.booleans())
-def test_floats_are_rounded_and_others_are_exact(session: Any, case: Any, negated: bool) -> None:
+def test_float_constants_are_rounded_and_others_are_exact(session: Any, case: Any, negated: bool) -> None:
     model, name, wanted, values, compare, _ = case
     cid = next(CIDS)
     is_nullable = name in ("maybe", "marked")
@@ -246,7 +246,7 @@ class ListedMessage(TSModel, encoding="json"):
 
 
 @pytest.mark.parametrize("model", [Listed, ListedMessage])
-def test_items_of_arrays_and_structures_alike(model: Any) -> None:
+def test_constants_in_arrays_and_structures(model: Any) -> None:
     with connect("memory:") as session:
         more = {"maybe": Pos(231.7, 0.1)} if model is Listed else {}
         pos = Pos(231.7, 0.1)
@@ -318,7 +318,7 @@ numbers = (
 
 @settings(deadline=None, max_examples=examples(80), suppress_health_check=list(HealthCheck))
 @given(st.lists(numbers, min_size=1, max_size=3), st.sampled_from(list(COMPARE)), st.data())
-def test_integers_decimals_and_bits_are_exact(wanted: list[Any], compare: str, data: st.DataObject) -> None:
+def test_integer_decimal_and_bit_columns_compare_exactly(wanted: list[Any], compare: str, data: st.DataObject) -> None:
     def near(least: int, most: int) -> list[int]:
         found = [0, least, most]
         for each in wanted:
@@ -362,7 +362,7 @@ def test_integers_decimals_and_bits_are_exact(wanted: list[Any], compare: str, d
 
 
 def constant_of(constant: Any, *, is_decimal: bool) -> Any:
-    """A value that Python compares exactly. A float compared with decimals counts as the decimal number of its repr."""
+    """A value that Python compares exactly. A float compared with decimals counts as its repr."""
     if isinstance(constant, np.longdouble):
         return Fraction(*constant.as_integer_ratio())
     if isinstance(constant, Decimal) and constant.is_finite() and abs(constant.adjusted()) > 1000:
@@ -373,7 +373,7 @@ def constant_of(constant: Any, *, is_decimal: bool) -> Any:
 
 
 @pytest.mark.parametrize("name", ["small", "signed", "low", "high", "price", "rough", "maybe"])
-def test_nan_matches_no_integer_and_infinity_is_greater(name: str) -> None:
+def test_nan_is_refused_and_infinity_exceeds_every_integer(name: str) -> None:
     column: Any = getattr(Whole, name)
     for nan in (math.nan, np.float32("nan"), Decimal("nan"), Decimal("snan")):
         for asked in (lambda: column == nan, lambda: column < nan, lambda: column.is_in([1, nan])):  # noqa: B023

@@ -1,4 +1,4 @@
-"""Any model goes through dicts, JSON and CSV unchanged; many at once become what one by one would."""
+"""Any model round-trips through dicts, JSON and CSV; bulk conversion agrees with conversion one by one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ spellings = st.fixed_dictionaries({"times": st.sampled_from(["iso", "ns"]), "bin
 
 
 def are_close(one: Any, other: Any) -> bool:
-    """The same plain data, up to what a half can tell of floats."""
+    """Whether plain data is equal, floats up to the precision of a Float16."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(are_close(one[name], other[name]) for name in one)
     if isinstance(one, list):
@@ -64,7 +64,7 @@ def are_stored_alike(one: Any, other: Any) -> bool:
 
 @settings(deadline=None, max_examples=examples(300))
 @given(tables, spellings)
-def test_dicts_and_json(table: tuple[Any, list[Any]], spelling: dict[str, Any]) -> None:
+def test_dicts_and_json_round_trip(table: tuple[Any, list[Any]], spelling: dict[str, Any]) -> None:
     model, objects = table
     binary = spelling["binary"]
     for each in objects:
@@ -72,12 +72,12 @@ def test_dicts_and_json(table: tuple[Any, list[Any]], spelling: dict[str, Any]) 
         assert model.from_dict(data, binary=binary) == each
         assert are_close(json.loads(each.to_json(**spelling)), data)
         assert are_stored_alike(model.from_json(each.to_json(**spelling), binary=binary), each)
-        assert model.from_dict({name: getattr(each, name) for name in data}) == each, "values themselves are taken"
+        assert model.from_dict({name: getattr(each, name) for name in data}) == each, "from_dict also accepts field values"
 
 
 @settings(deadline=None, max_examples=examples(200))
 @given(tables, spellings)
-def test_what_is_written_is_what_the_schema_says(table: tuple[Any, list[Any]], spelling: dict[str, Any]) -> None:
+def test_output_conforms_to_json_schema(table: tuple[Any, list[Any]], spelling: dict[str, Any]) -> None:
     model, objects = table
     schema = model.json_schema(**spelling)
     json.dumps(schema, allow_nan=False)
@@ -87,7 +87,7 @@ def test_what_is_written_is_what_the_schema_says(table: tuple[Any, list[Any]], s
 
 @settings(deadline=None, max_examples=examples(300))
 @given(tables, spellings, st.sampled_from([",", ";", "\t"]), st.sampled_from([".", ","]))
-def test_files(table: tuple[Any, list[Any]], spelling: dict[str, Any], delimiter: str, decimal: Any) -> None:
+def test_files_round_trip(table: tuple[Any, list[Any]], spelling: dict[str, Any], delimiter: str, decimal: Any) -> None:
     model, objects = table
     objects = objects * 3
     jsonl = io.BytesIO()
@@ -122,7 +122,7 @@ class Reading(TSModel, cid=1):
 
 
 def cells(*usual: str) -> st.SearchStrategy[str]:
-    """Mostly usual ones, so that whole slices are sound now and then."""
+    """Mostly valid cells, so that some slices are valid as a whole."""
     odd = [
         "",
         " 1",
@@ -168,7 +168,7 @@ HEADER = [*NAMES, "phase.volts", "phase.level"]
 
 @settings(deadline=None, max_examples=examples(200))
 @given(st.lists(LINES, min_size=1, max_size=6), st.booleans(), st.integers(1, 40))
-def test_lines_at_once_are_what_each_is_by_itself(lines: list[tuple[str, ...]], quoted: bool, size: int) -> None:
+def test_csv_in_bulk_matches_line_by_line(lines: list[tuple[str, ...]], quoted: bool, size: int) -> None:
     import csv
     from unittest import mock
 
@@ -216,7 +216,7 @@ DATA = st.fixed_dictionaries(
 
 @settings(deadline=None, max_examples=examples(200))
 @given(st.lists(DATA, min_size=1, max_size=5))
-def test_objects_at_once_are_what_each_is_by_itself(data: list[dict[str, Any]]) -> None:
+def test_jsonl_in_bulk_matches_one_by_one(data: list[dict[str, Any]]) -> None:
     want: list[Any] = []
     for each in data:
         try:
@@ -225,7 +225,7 @@ def test_objects_at_once_are_what_each_is_by_itself(data: list[dict[str, Any]]) 
             want.append(error.faults)
     errors: list[ConversionError] = []
     got = list(Reading.load_jsonl(map(json.dumps, data), errors=errors.append))
-    assert repr(got) == repr([each for each in want if isinstance(each, Reading)])  # of which some have a NaN
+    assert repr(got) == repr([each for each in want if isinstance(each, Reading)])  # repr: NaN does not equal itself
     assert [tuple(fault._replace(line=None) for fault in error.faults) for error in errors] == [
         each for each in want if isinstance(each, tuple)
     ]
@@ -239,24 +239,24 @@ fractions = st.integers(0, 9).flatmap(lambda n: st.text("0123456789", min_size=n
 
 
 @given(st.lists(int64, min_size=1))
-def test_iso_texts_are_those_of_one(ns: list[int]) -> None:
+def test_iso_texts_match_to_iso(ns: list[int]) -> None:
     assert iso_texts(ns) == list(map(to_iso, ns))
 
 
 def shaped(offset: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
-    """Times that are written alike, but for the number of digits."""
+    """Times in one format, with any number of digits."""
     return st.lists(st.builds("{}{}{}".format, days, fractions, offset), min_size=1)
 
 
 @given(shaped(st.just("Z")) | shaped(offsets.filter(lambda offset: offset != "Z")))
-def test_times_of_texts_are_those_of_one(written: list[str]) -> None:
+def test_ns_of_texts_match_to_ns(written: list[str]) -> None:
     assert ns_of_texts(written) == list(map(to_ns, written))
 
 
 @settings(max_examples=examples(300))
 @given(st.builds("{}{}{}".format, days, fractions, offsets), st.integers(0, 40), st.sampled_from("0369:-+.Z T1,_é"))
-def test_a_time_with_a_slip_is_refused_or_right(text: str, at: int, slip: str) -> None:
-    text = text[:at] + slip + text[at + 1 :]
+def test_time_with_typo_is_refused_or_correct(text: str, at: int, typo: str) -> None:
+    text = text[:at] + typo + text[at + 1 :]
     try:
         want = to_ns(text)
     except TimestampError:
@@ -264,12 +264,12 @@ def test_a_time_with_a_slip_is_refused_or_right(text: str, at: int, slip: str) -
     try:
         got = ns_of_texts(["2026-01-01T00:00:00Z", text])[1]
     except ValueError:
-        return  # one by one, it is found out
+        return  # the caller falls back to to_ns
     assert got == want
 
 
 @given(st.floats(), texts)
-def test_floats_that_are_not_finite_and_any_text(value: float, text: str) -> None:
+def test_any_float_and_text_round_trip(value: float, text: str) -> None:
     class Point(TSModel):
         x: Float32
         note: Text
@@ -300,7 +300,7 @@ def same(one: float, other: float) -> bool:
 
 @settings(deadline=None, max_examples=examples(400))
 @given(st.lists(st.tuples(st.floats(width=16), st.floats(width=32), st.floats()), min_size=1, max_size=5))
-def test_floats_have_the_digits_of_their_width(numbers: list[tuple[float, float, float]]) -> None:
+def test_floats_print_with_the_digits_of_their_width(numbers: list[tuple[float, float, float]]) -> None:
     import csv
 
     rows = [
@@ -329,11 +329,11 @@ def test_floats_have_the_digits_of_their_width(numbers: list[tuple[float, float,
         assert all(same(float(written[name]), number) for name, number in want.items())
         assert f"half={want['half']!r}, single={want['single']!r}, double={want['double']!r}, items=[" in repr(row)
         assert repr(row.to_dict()["single"]) == repr(row.single) or not math.isfinite(row.single), (
-            "a dict has what is there"
+            "a dict holds the value unrounded"
         )
 
 
-def test_all_halves_have_the_shortest_text() -> None:
+def test_shortest_text_of_every_float16() -> None:
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)]
     expected = [float(str(half)) for half in halves]
@@ -341,7 +341,7 @@ def test_all_halves_have_the_shortest_text() -> None:
     assert [shortest_of(half, "f2") for half in halves.tolist()] == expected
 
 
-def test_singles_have_the_shortest_text() -> None:
+def test_shortest_text_of_float32() -> None:
     bits = np.random.default_rng(7).integers(0, 2**32, 20_000, np.uint32)
     powers = np.arange(0, 255, dtype=np.uint32) << 23
     tens = np.array([10.0**power for power in range(-44, 39)], np.float32).view(np.uint32)
@@ -355,14 +355,14 @@ def test_singles_have_the_shortest_text() -> None:
 
 @settings(deadline=None, max_examples=examples(200))
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(width=32, allow_nan=False, allow_infinity=False))
-def test_what_is_not_stored_as_a_single_keeps_its_digits(number: float, single: float) -> None:
+def test_values_not_rounded_to_float32_keep_their_digits(number: float, single: float) -> None:
     class Loose(TSModel, cid=1, mid=1, moid=1, encoding="msgpack"):
         x: Float32
         y: Float32
 
     if abs(number) < 3e38:
         point = Loose(cap=1, x=number, y=single)
-        assert Loose.from_json(point.to_json()) == point, "a message has no widths"
+        assert Loose.from_json(point.to_json()) == point, "messages do not round floats"
     with np.errstate(over="ignore"):
         is_single = float(np.float32(number)) == number
     assert shortest([number], "f4")[0] == shortest_of(number, "f4")
@@ -411,7 +411,7 @@ NUMBERS = st.one_of(
 
 @settings(deadline=None, max_examples=examples(300))
 @given(NUMBERS)
-def test_decimal_numbers_in_json_are_those_that_are_written(text: str) -> None:
+def test_decimals_in_json_are_exact(text: str) -> None:
     number = Decimal(text)
     units = number.scaleb(2, Context(prec=500, Emax=10**9 + 9, Emin=-(10**9) - 9)) if number else Decimal(0)
     is_held = units.adjusted() <= 20 and units == int(units) and -(2**63) <= units < 2**63
@@ -440,7 +440,7 @@ def test_decimal_numbers_in_json_are_those_that_are_written(text: str) -> None:
 
 @settings(deadline=None, max_examples=examples(200))
 @given(st.decimals(-(10**15), 10**15, places=3), st.floats(allow_nan=False, allow_infinity=False))
-def test_numbers_beside_decimals_are_floats(amount: Decimal, rate: float) -> None:
+def test_other_numbers_beside_decimals_are_floats(amount: Decimal, rate: float) -> None:
     money = f'{{"amount":{amount},"rate":{rate!r}}}'
     more = f'"packed":{{"a":{amount}}},"loose":[{rate!r},{{"b":{rate!r}}}]'
     text = f'{{"cap":1,"price":0,"money":{money},"moneys":[{money}],{more}}}'
@@ -453,7 +453,7 @@ def test_numbers_beside_decimals_are_floats(amount: Decimal, rate: float) -> Non
     assert Priced.from_row(cells).moneys == [Money(amount=amount, rate=rate)]
 
 
-def test_a_number_beside_decimals_that_no_float_holds_is_refused() -> None:
+def test_number_too_large_for_float_beside_decimals_is_refused() -> None:
     for number in ("1e400", "1e99999999999999999999"):
         text = f'{{"cap":1,"price":0,"money":{{"amount":1,"rate":{number}}}}}'
         with pytest.raises(ConversionError):
@@ -463,7 +463,7 @@ def test_a_number_beside_decimals_that_no_float_holds_is_refused() -> None:
 
 
 @pytest.mark.parametrize("exponent", [999_999_999, -999_999_999])
-def test_a_decimal_of_a_great_exponent_is_refused_at_once(exponent: int) -> None:
+def test_decimal_with_huge_exponent_is_refused_quickly(exponent: int) -> None:
     price = Decimal(f"1e{exponent}")
     with pytest.raises(ConversionError, match="price"):
         Priced.from_dict({"cap": 1, "price": price})

@@ -1,4 +1,4 @@
-"""Reading a payload, whatever its bytes are, takes memory in proportion to its size, not to the lengths it claims."""
+"""Reading any payload takes memory in proportion to its size, not to the lengths it claims."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tsmodel.model.model import codec_of
 
 TIMES = 20
 SPARE = 16 * 1024
-"""Bytes for the object itself, and for an error and its traceback: the same for a payload of any size."""
+"""Bytes for the object, an error and its traceback, whatever the payload's size."""
 
 KEY = Key(1, 2, 3, 4, 5)
 PREFIXES = {ts.UInt8: 200, ts.UInt16: 30_000, ts.UInt32: 30_000}
@@ -34,7 +34,7 @@ hostile = st.sampled_from(
 
 @st.composite
 def bounded(draw: st.DrawFn) -> Kind:
-    """A kind of variable length that the bound holds for, with values up to tens of thousands of bytes."""
+    """A variable-length kind to which the bound applies, with values up to tens of thousands of bytes."""
     prefix = draw(st.sampled_from(list(PREFIXES)))
     most = PREFIXES[prefix]
     options: dict[str, Any] = {"prefix": prefix}
@@ -59,7 +59,7 @@ def bounded(draw: st.DrawFn) -> Kind:
 
 @st.composite
 def payloads(draw: st.DrawFn) -> tuple[type[TSModel], bytes]:
-    """A model and bytes: what it writes, the same with some of it overwritten or cut, or anything at all."""
+    """A model and bytes: a payload that it writes, perhaps overwritten or cut, or arbitrary bytes."""
     kinds = draw(st.lists(bounded() | fixed, max_size=2))
     kinds.insert(draw(st.integers(0, len(kinds))), draw(bounded()))
     model: Any = declared(TSModel, kinds)
@@ -68,20 +68,20 @@ def payloads(draw: st.DrawFn) -> tuple[type[TSModel], bytes]:
     values = {f"f{at}": draw(kind.values) for at, kind in enumerate(kinds)}
     payload = codec_of(model).payload_of(model(cid=1, mid=2, moid=3, cap=4, **values))
     if draw(st.booleans()):
-        octets, at = draw(hostile), draw(st.integers(0, min(len(payload), 24)))
-        payload = payload[:at] + octets + payload[at + len(octets) :]
+        data, at = draw(hostile), draw(st.integers(0, min(len(payload), 24)))
+        payload = payload[:at] + data + payload[at + len(data) :]
     return model, payload[: draw(st.sampled_from([len(payload), len(payload) // 2]))]
 
 
 def peak(model: type[TSModel], payload: bytes) -> int:
-    """The most bytes in use at once while a payload is read, above what was in use before."""
+    """Peak memory of reading a payload, in bytes."""
     record = Record(KEY, payload)
 
     def read() -> None:
         with contextlib.suppress(DecodeError):
             model.from_record(record)
 
-    read()  # what is compiled at the first use is not counted
+    read()  # do not count code compiled on first use
     tracemalloc.start()
     try:
         read()
@@ -112,7 +112,7 @@ def test_memory_is_bounded_by_the_payload(made: tuple[type[TSModel], bytes]) -> 
     ],
     ids=["text", "blob", "list", "numpy", "packed"],
 )
-def test_a_length_that_is_not_there_takes_no_memory(kind: Kind) -> None:
+def test_false_length_takes_no_memory(kind: Kind) -> None:
     model: Any = declared(TSModel, [kind])
     payload = struct.pack("<I", 2**31 - 1) + b"a" * 8
     assert peak(model, payload) <= SPARE
@@ -120,7 +120,7 @@ def test_a_length_that_is_not_there_takes_no_memory(kind: Kind) -> None:
         model.from_record(Record(KEY, payload))
 
 
-def test_a_message_that_claims_more_items_than_it_has_takes_no_memory_for_them() -> None:
+def test_false_item_count_in_message_takes_no_memory() -> None:
     model: Any = declared(TSModel, [Kind(ts.Packed[Any], {"rest": True}, st.nothing())])
     assert peak(model, b"\xdd\xff\xff\xff\xff" + b"\x01" * 8) <= SPARE
 
@@ -143,6 +143,6 @@ def test_a_message_that_claims_more_items_than_it_has_takes_no_memory_for_them()
     ],
     ids=["narrow", "decimals", "addresses", "empty-maps"],
 )
-def test_what_is_exempt_takes_what_the_documentation_says(kind: Kind, payload: bytes, times: int) -> None:
+def test_exempt_types_stay_within_documented_limits(kind: Kind, payload: bytes, times: int) -> None:
     model: Any = declared(TSModel, [kind])
     assert TIMES * len(payload) < peak(model, payload) <= times * len(payload) + SPARE

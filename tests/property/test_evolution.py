@@ -1,4 +1,4 @@
-"""Any two layouts: either their records can be told apart, and a mixed chunk is sorted rightly, or the class is refused."""
+"""Any two layouts: a mixed chunk is split correctly, or the class is refused because records cannot be distinguished."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_any_two_versions(data: st.DataObject) -> None:
     old = model("Old", old_fields, versioned=versioned[0], byte_order=data.draw(orders))
     sizes = [fields_size(fields) + flag for fields, flag in zip((old_fields, new_fields), versioned, strict=True)]
     varies = [Text in fields for fields in (old_fields, new_fields)]
-    apart = since is not None or all(versioned) or told_by_size(sizes, varies)
+    apart = since is not None or all(versioned) or differ_in_size(sizes, varies)
     declared = {"replaces": old, "versioned": versioned[1], "since": since, "byte_order": data.draw(orders)}
     if not apart:
         with pytest.raises(SchemaError, match="cannot be distinguished"):
@@ -94,7 +94,7 @@ def fields_size(fields: list[Any]) -> int:
     return sum(SIZES[kind] for kind in fields)
 
 
-def told_by_size(sizes: list[int], varies: list[bool]) -> bool:
+def differ_in_size(sizes: list[int], varies: list[bool]) -> bool:
     if not any(varies):
         return sizes[0] != sizes[1]
     if all(varies):
@@ -118,7 +118,7 @@ records = st.tuples(st.builds(Key, *[st.integers(0, 1)] * 3, st.integers(0, 2), 
 
 
 def meets(discriminator: Discriminator, key: Key, payload: bytes, *, keys: bool) -> bool:
-    """What a discriminator says, in plain words."""
+    """The meaning of a discriminator, spelled out."""
     return (
         discriminator.least <= len(payload)
         and (discriminator.most is None or len(payload) <= discriminator.most)
@@ -131,7 +131,7 @@ def meets(discriminator: Discriminator, key: Key, payload: bytes, *, keys: bool)
 
 @settings(max_examples=examples(400), deadline=None)
 @given(discriminators, discriminators, st.lists(records, max_size=8), st.booleans())
-def test_claims_sort_as_they_say(
+def test_split_follows_discriminators(
     one: Discriminator, other: Discriminator, rows: list[tuple[Key, bytes]], same_size: bool
 ) -> None:
     if same_size:
@@ -153,8 +153,8 @@ def test_claims_sort_as_they_say(
         ]
 
 
-def test_discriminators_that_are_not_disjoint_have_a_record_in_common() -> None:
-    """`is_disjoint` is not too cautious for discriminators on size and version alone, which is what users meet."""
+def test_overlapping_discriminators_share_a_record() -> None:
+    """`is_disjoint` is exact for discriminators on size and version alone, the common case."""
     some = [
         Discriminator("A", least, most, version) for least in (1, 2) for most in (least, None) for version in (None, 1, 2)
     ]
@@ -168,7 +168,7 @@ def test_discriminators_that_are_not_disjoint_have_a_record_in_common() -> None:
 
 @settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
-def test_a_version_byte_changes_nothing_but_the_byte(data: st.DataObject) -> None:
+def test_version_byte_is_the_only_difference(data: st.DataObject) -> None:
     fields = data.draw(kinds)
     order = data.draw(orders)
     plain, versioned = model("Plain", fields, byte_order=order), model("Plain", fields, byte_order=order, version=77)

@@ -1,4 +1,4 @@
-"""Models of `struct` formats and dtypes that exist already place fields where those do."""
+"""Models made from existing `struct` formats and dtypes place fields where those do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_any_format(mark: str, codes: list[str], data: st.DataObject) -> None:
     model = TSModel.from_format(format_)
     size = struct.calcsize(format_)
     assert model.layout.size == size
-    payload = data.draw(st.binary(min_size=size, max_size=size).map(lambda octets: bytes(octet & 1 for octet in octets)))
+    payload = data.draw(st.binary(min_size=size, max_size=size).map(lambda data: bytes(byte & 1 for byte in data)))
     value = model.payload_type.from_bytes(payload)
     assert value is not None
     read = tuple(getattr(value, name) for name in model.layout.names)
@@ -31,7 +31,7 @@ def test_any_format(mark: str, codes: list[str], data: st.DataObject) -> None:
     assert struct.unpack(format_, model.payload_type.to_bytes(value)) == struct.unpack(format_, payload)
 
 
-def test_the_official_clients_formats() -> None:
+def test_official_client_formats() -> None:
     model = TSModel.from_format("id", names=["counter", "level"])
     payload = TuplePayloadType("id").to_bytes((3, 0.5))
     assert len(payload) == model.layout.size == 16
@@ -87,7 +87,7 @@ def test_any_dtype(align: bool) -> None:
         ),
     ],
 )
-def test_what_has_no_layout_here(make: object, wording: str) -> None:
+def test_unsupported_formats_are_refused(make: object, wording: str) -> None:
     with pytest.raises(SchemaError) as caught:
         make()  # type: ignore[operator]
     assert wording in str(caught.value)

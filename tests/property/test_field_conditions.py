@@ -1,4 +1,4 @@
-"""Conditions on fields of any type select what Python's comparison of the values selects."""
+"""Conditions on fields of any type select the values that Python's comparison selects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def meets(value: Any, compare: str, operand: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Members of an Enum, and addresses of mixed versions, have no order in Python. Columns order them as stored."""
+    """Enum members and addresses of mixed versions have no order in Python. Columns order them as stored."""
     if isinstance(value, (IPv4Address, IPv6Address)):
         return (bytes(10) + b"\xff\xff" if value.version == 4 else b"") + value.packed
     return getattr(value, "value", value)
@@ -71,7 +71,7 @@ def test_any_condition_on_any_field(made: Any, data: st.DataObject) -> None:
         assert ours.where(column.is_in(operands)).count() == among
 
 
-def test_masks_of_nulls() -> None:
+def test_conditions_on_nullable_field() -> None:
     model = declared(TSModel, [Kind(ts.Nullable[Any], {"item": ts.Int16}, st.none())])
     with connect("memory:") as session:
         session.add_all(model(cid=1, mid=at, moid=1, cap=1, f0=value) for at, value in enumerate([None, 0, 5]))

@@ -1,5 +1,4 @@
-"""Any model that can be put together from the field types: what is written is read back, and what cannot have been written
-is refused with field and offset."""
+"""Models of any field types: values round-trip, and bytes that no value encodes to are refused with field and offset."""
 
 from __future__ import annotations
 
@@ -30,14 +29,14 @@ relaxed = settings(
 
 
 def chunk_of(batches: list[Any]) -> RowChunk:
-    """Batches as a scan would give them, with an acq of 77."""
+    """Batches as a scan would return them, with acq 77."""
     answer = b""
     for batch in batches:
-        octets, at = bytes(batch.records), 0
-        while at < len(octets):
-            (size,) = struct.unpack_from("<i", octets, at)
-            mid, moid, cap = struct.unpack_from("<qiq", octets, at + 4)
-            answer += get_record(octets[at + 24 : at + 4 + size], batch.cid, mid, moid, cap, 77)
+        data, at = bytes(batch.records), 0
+        while at < len(data):
+            (size,) = struct.unpack_from("<i", data, at)
+            mid, moid, cap = struct.unpack_from("<qiq", data, at + 4)
+            answer += get_record(data[at + 24 : at + 4 + size], batch.cid, mid, moid, cap, 77)
             at += 4 + size
     return parsed(memoryview(answer))
 
@@ -48,7 +47,7 @@ def shown(row: TSModel) -> str:
 
 @relaxed
 @given(any_model, st.data())
-def test_what_is_written_is_read_back(made: Any, data: st.DataObject) -> None:
+def test_records_round_trip(made: Any, data: st.DataObject) -> None:
     model, kinds = made
     written = data.draw(rows(model, kinds))
     codec = codec_of(model)
@@ -65,13 +64,13 @@ def test_what_is_written_is_read_back(made: Any, data: st.DataObject) -> None:
 
 
 def is_exempt(model: type[TSModel], values: tuple[Any, ...]) -> bool:
-    """Messages have many spellings of one value, NaN many bit patterns."""
+    """Messages can spell one value in many ways, and NaN has many bit patterns."""
     labels = [field.codec.label for field in codec_of(model).layout.fields]
     return "nan" in repr(values) or any("Packed" in label for label in labels)
 
 
 def padding_blanked(model: type[TSModel], payload: bytes) -> bytes:
-    """The payload with zeros where bytes, or bits of the integers that bit-fields share, mean nothing."""
+    """The payload with padding bytes and unused bits set to zero."""
     blank = bytearray(payload)
     layout = codec_of(model).layout
     used: dict[str, int] = {}
@@ -94,18 +93,18 @@ def padding_blanked(model: type[TSModel], payload: bytes) -> bytes:
 
 @relaxed
 @given(any_model, st.data())
-def test_any_bytes_are_read_as_what_is_written_so_or_refused(made: Any, data: st.DataObject) -> None:
+def test_any_bytes_round_trip_or_are_refused(made: Any, data: st.DataObject) -> None:
     model, kinds = made
     codec = codec_of(model)
     size = codec.layout.size
     exact = st.binary(min_size=size, max_size=size) if size is not None else st.binary(max_size=40)
     written = codec.payload_of(data.draw(rows(model, kinds, most=1))[0])
-    spoilt = st.builds(
-        lambda at, octet: written[:at] + bytes([octet]) + written[at + 1 :],
+    damaged = st.builds(
+        lambda at, byte: written[:at] + bytes([byte]) + written[at + 1 :],
         st.integers(0, max(0, len(written) - 1)),
         st.integers(0, 255),
     )
-    payload = data.draw(exact | spoilt | st.binary(max_size=20))
+    payload = data.draw(exact | damaged | st.binary(max_size=20))
     chunk = RowChunk.of([get_record(payload, 1, 2, 3, 4, 5), get_record(written, 1, 2, 3, 4, 5)])
     fit: Fit = codec.fit(chunk)
     assert len(fit.records) + len(fit.mismatches) == 2
@@ -133,16 +132,16 @@ def test_any_bytes_are_read_as_what_is_written_so_or_refused(made: Any, data: st
 
 @relaxed
 @given(any_model, st.data())
-def test_a_value_of_another_type_is_refused_and_named(made: Any, data: st.DataObject) -> None:
+def test_value_of_wrong_type_is_refused_and_located(made: Any, data: st.DataObject) -> None:
     model, kinds = made
     written = data.draw(rows(model, kinds))
     at = data.draw(st.integers(0, len(written) - 1))
     name = data.draw(st.sampled_from(codec_of(model).layout.names))
 
-    class Alien:
+    class Other:
         pass
 
-    setattr(written[at], name, Alien())
+    setattr(written[at], name, Other())
     with pytest.raises(EncodeError, match=rf"^record {at}: Made\.{name}: ") as caught:
         codec_of(model).encode(written)
     assert (caught.value.record, caught.value.field) == (at, name)

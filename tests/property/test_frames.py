@@ -1,4 +1,4 @@
-"""Columns of any model, read at once, equal the values of its objects."""
+"""Columns of any model equal the values of its objects."""
 
 from __future__ import annotations
 

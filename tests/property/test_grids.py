@@ -31,14 +31,14 @@ START = dt.datetime(2012, 1, 1, tzinfo=dt.timezone.utc)
 
 
 def shown(time: int, zone: ZoneInfo) -> int:
-    """Local time, ns since 2001."""
+    """Local time in ns since 2001."""
     moment = EPOCH + dt.timedelta(microseconds=time // 1000)
     return (moment.astimezone(zone).replace(tzinfo=dt.timezone.utc) - EPOCH) // dt.timedelta(microseconds=1) * 1000
 
 
-def watched(begin: int, end: int, every: int, zone: ZoneInfo) -> Iterator[int]:
-    """The starts of windows: whenever the clock first shows, or passes, another multiple. A clock set back by a whole
-    number of windows starts them again."""
+def simulated(begin: int, end: int, every: int, zone: ZoneInfo) -> Iterator[int]:
+    """Window starts: a window starts when the clock first shows or passes another multiple. A clock set back by a
+    whole number of windows starts them again."""
     last = greatest = shown(begin, zone)
     for time in range(begin + STEP, end, STEP):
         now = shown(time, zone)
@@ -56,7 +56,7 @@ def test_windows_start_with_the_clock(name: str, day: int, quarters: int, data: 
     every = data.draw(st.sampled_from([quarters * STEP, 4 * STEP, 8 * STEP, 24 * 4 * STEP, 7 * 24 * 4 * STEP]))
     begin = to_ns(START + dt.timedelta(days=day))
     end = begin + 20 * every if every > 24 * 4 * STEP else begin + 10 * 24 * 4 * STEP
-    edges = list(watched(begin, end, every, zone))
+    edges = list(simulated(begin, end, every, zone))
     assume(len(edges) > 1)
     grid = grid_of(every, None, name)
     first, last = edges[0], edges[-1]
@@ -73,7 +73,7 @@ def test_windows_start_with_the_clock(name: str, day: int, quarters: int, data: 
     st.sampled_from(["1mo", "2mo", "3mo", "1y", "5y", "1d", "1w", "7h", "90m", 7 * MINUTE]),
     st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 10**18), min_size=1, max_size=20),
 )
-def test_each_time_is_in_its_window(name: str, every: str | int, times: list[int]) -> None:
+def test_times_are_inside_their_windows(name: str, every: str | int, times: list[int]) -> None:
     caps = np.array(times[: 3 if abs(times[0]) > 10**18 else None], np.int64)
     grid = grid_of(every, None, name)
     starts = grid.starts(caps)
@@ -98,7 +98,7 @@ def test_months_start_at_local_midnight(name: str, every: str, months: int) -> N
     assert grid.edges(first, last).tolist() == [each for each in expected if first <= each <= last]
 
 
-def test_days_on_which_clocks_change() -> None:
+def test_days_with_clock_changes() -> None:
     grid = grid_of("1d", None, "Europe/Warsaw")
     noon = np.array([to_ns(f"2026-10-{day}T12:00:00Z") for day in (24, 25, 26)], np.int64)
     assert [to_iso(each) for each in grid.starts(noon).tolist()] == [
@@ -108,7 +108,7 @@ def test_days_on_which_clocks_change() -> None:
     ]
 
 
-def test_an_origin_in_local_time() -> None:
+def test_origin_in_local_time() -> None:
     grid = grid_of("1d", "2020-01-01T06:00:00+01:00", "Europe/Warsaw")
     (start,) = grid.starts(np.array([to_ns("2026-07-01T12:00:00Z")], np.int64)).tolist()
     assert to_iso(start) == "2026-07-01T04:00:00Z"

@@ -1,4 +1,4 @@
-"""Key ranges against brute force over a space of three keys a component that stand for all keys."""
+"""Key ranges against brute force over three values per component, which stand for all keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tsmodel.keys import LIMITS, Key, KeyRange
 
-# With the ends of ranges taken from these, the first three stand for all values from each of them up to the next.
+# Range bounds come from these values, so each of the first three stands for all values up to the next.
 VALUES = [[limits.least, 1, 2, limits.bound] for limits in LIMITS.values()]
 
 ends = st.builds(Key, *map(st.sampled_from, VALUES))
@@ -26,7 +26,7 @@ def keys_in(box: KeyRange) -> set[Key]:
 
 
 def smallest_box_around(keys: set[Key]) -> set[Key]:
-    """All keys of the space between the least and the greatest value that each component has among `keys`."""
+    """All keys of the space whose components lie between the least and the greatest among `keys`."""
     if not keys:
         return set()
     sides = [(min(values), max(values)) for values in zip(*(key.astuple() for key in keys), strict=True)]
@@ -42,7 +42,7 @@ def test_contains_and_is_empty(box: KeyRange) -> None:
 
 @settings(deadline=None)
 @given(boxes, boxes)
-def test_pairs_of_boxes(one: KeyRange, other: KeyRange) -> None:
+def test_intersect_hull_and_covers(one: KeyRange, other: KeyRange) -> None:
     assert keys_in(one.intersect(other)) == keys_in(one) & keys_in(other)
     assert keys_in(one) | keys_in(other) <= keys_in(one.hull(other))
     assert one.covers(other) == (keys_in(one) >= keys_in(other))
@@ -58,7 +58,7 @@ full_boxes = st.tuples(*[st.sampled_from([(0, 1), (0, 2), (0, 3), (1, 2), (1, 3)
 
 @settings(deadline=None)
 @given(full_boxes, full_boxes)
-def test_the_hull_is_the_smallest(one: KeyRange, other: KeyRange) -> None:
+def test_hull_is_the_smallest_box(one: KeyRange, other: KeyRange) -> None:
     assert keys_in(one.hull(other)) == smallest_box_around(keys_in(one) | keys_in(other))
 
 

@@ -130,9 +130,9 @@ def by_brute_force(
             chosen[row.mid, row.moid] = row
         rows = list(chosen.values())
     for name, descending in reversed(orders):
-        there = [row for row in rows if not is_absent(getattr(row, name))]
-        there.sort(key=lambda row, name=name: sort_key(getattr(row, name)), reverse=descending)
-        rows = there + [row for row in rows if is_absent(getattr(row, name))]
+        present = [row for row in rows if not is_absent(getattr(row, name))]
+        present.sort(key=lambda row, name=name: sort_key(getattr(row, name)), reverse=descending)
+        rows = present + [row for row in rows if is_absent(getattr(row, name))]
     return rows
 
 
@@ -151,7 +151,7 @@ def streamed(asked: Any) -> list[Any]:
 
 @settings(deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_against_brute_force(session: Any, data: st.DataObject) -> None:
+def test_queries_match_brute_force(session: Any, data: st.DataObject) -> None:
     model = data.draw(st.sampled_from(list(ROWS)))
     rows = data.draw(st.lists(ROWS[model]))
     cid = next(CIDS)
@@ -190,7 +190,7 @@ def test_against_brute_force(session: Any, data: st.DataObject) -> None:
         return [str([sort_key(getattr(row, name)) for name in names]) for row in found]
 
     found = asked.all()
-    # Equal records keep the order they arrived in, so only the values that they are sorted by are compared.
+    # Records that sort equal stay in arrival order, so only sort values are compared.
     assert shown(found) == shown(expected)[: len(expected) if limit is None else limit]
     assert {str(row) for row in found} <= {str(row) for row in expected}
     assert len({str(row) for row in found}) == len(found)

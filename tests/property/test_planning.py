@@ -1,4 +1,4 @@
-"""Planning against brute force: boxes are disjoint, and with the residual filter select exactly the matching records."""
+"""Planning against brute force: boxes are disjoint, and boxes plus residual filter select the matching records."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_boxes_and_filter_select_the_matching_records(asked: list[Condition], ro
 
 @settings(max_examples=examples(200), deadline=None)
 @given(key_conditions, rows_of)
-def test_a_condition_on_the_key_needs_no_filter_unless_widened(asked: Condition, rows: list[Sample]) -> None:
+def test_key_condition_needs_no_filter_unless_widened(asked: Condition, rows: list[Sample]) -> None:
     planned = plan([asked.expression], 10_000)
     assert not planned.widened
     assert not planned.filters
@@ -54,7 +54,7 @@ def test_a_condition_on_the_key_needs_no_filter_unless_widened(asked: Condition,
 
 @settings(max_examples=examples(200), deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=3), rows_of)
-def test_the_key_residual_needs_no_payload(asked: list[Condition], rows: list[Sample]) -> None:
+def test_key_residual_is_a_superset(asked: list[Condition], rows: list[Sample]) -> None:
     planned = plan([each.expression for each in asked], 1)
     narrower = Plan(planned.boxes, planned.key_residual, (), planned.widened)
     assert set(selected(planned, rows)) <= set(selected(narrower, rows))

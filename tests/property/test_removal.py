@@ -1,4 +1,4 @@
-"""Puts, PUTAs, removals, undos, compaction and reopening in any order against a list: exactly the right records go."""
+"""Puts, PUTAs, removals, undos, compaction and reopening in random order, compared with a plain list."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tsmodel.wire.chunk import Chunk
 
 @attrs.define
 class Plain:
-    """What a store should hold: records with the number of their put, puts with how many records they had."""
+    """What a store should hold: records with the number of their put, puts, and removals."""
 
     rows: list[tuple[int, Row]] = attrs.field(factory=list)
     puts: dict[int, PutId] = attrs.field(factory=dict)
@@ -40,7 +40,7 @@ class Plain:
 
 
 class Case:
-    """One store, and what it should hold."""
+    """A store and its expected contents."""
 
     def __init__(self, seed: int, path: Path | None) -> None:
         self.rng = random.Random(seed)
@@ -51,7 +51,7 @@ class Case:
 
     def opened(self) -> EmbeddedStore:
         engine = MemoryEngine() if self.path is None else SQLiteEngine(str(self.path), self.rng.choice([0, 2**20]))
-        # A clock that stands still, steps back, and runs behind the acqs of PUTAs.
+        # The clock stands still, steps back, and lags behind the acqs of PUTAs.
         some = self.rng.choice
         policy = MergePolicy(
             2, some([200, 5000, 2**23]), dense=some([2, 64]), whole=some([100, 2**21]), step=some([300, 2**24])
@@ -81,7 +81,7 @@ class Case:
         rng = self.rng
         with_acq = rng.random() < 0.5
         sent = [self.row(rng.randrange(self.time + 10) if with_acq else None) for _ in range(rng.choice([1, 3, 30, 90]))]
-        if with_acq and self.plain.rows and rng.random() < 0.5:  # the very keys and acqs that others have
+        if with_acq and self.plain.rows and rng.random() < 0.5:  # reuse keys and acqs
             sent += [row for _, row in rng.sample(self.plain.rows, min(5, len(self.plain.rows)))]
         sent.sort(key=lambda row: row[0])
         found = self.store.append(batches(sent, with_acq=with_acq), with_acq=with_acq)
@@ -96,10 +96,10 @@ class Case:
         def predicate(chunk: Chunk) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
             return np.array([len(row[5]) > 0 and row[5][0] % 2 == 0 for row in rows_in(chunk)], np.bool_)
 
-        def is_meant(row: Row) -> bool:
+        def matches(row: Row) -> bool:
             return Key(*row[:5]) in box and (not first or (len(row[5]) > 0 and row[5][0] % 2 == 0))
 
-        gone = [each for each in self.plain.rows if is_meant(each[1])]
+        gone = [each for each in self.plain.rows if matches(each[1])]
         meant = predicate if first else None
         assert self.store.remove([box], meant, dry_run=True) == len(gone)
         assert self.store.remove([box], meant, note="a note") == self.plain.remove("delete", gone)
@@ -125,7 +125,7 @@ class Case:
             maintenance.compact(self.store)
 
     def restore(self) -> None:
-        """Goes on with a backup, or with what `recover` makes of the file."""
+        """Continues with a backup or with a recovered copy."""
         if self.path is None:
             return
         new = self.path.with_name(f"{self.rng.random()}.tsdb")
@@ -166,15 +166,13 @@ class Case:
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("kind", ["memory", "file"])
-def test_exactly_the_right_records_are_removed(
-    kind: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removals_match_a_plain_list(kind: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_RECORDS", 16)
     monkeypatch.setattr(maintenance, "_STEP", 2000)
     Case(seed, tmp_path / "store.tsdb" if kind == "file" else None).run(40)
 
 
-def test_everything_can_be_removed_and_last_acq_stays(tmp_path: Path) -> None:
+def test_removing_everything_keeps_last_acq(tmp_path: Path) -> None:
     path = tmp_path / "store.tsdb"
     with closing(EmbeddedStore(SQLiteEngine(str(path)))) as store:
         store.append(batches([(1, 1, 1, n, b"x") for n in range(100)]))

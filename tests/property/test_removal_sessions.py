@@ -1,4 +1,4 @@
-"""Sessions that put, correct, delete, undo, prune, compact, reopen, follow and copy in any order, against a plain list."""
+"""Random puts, corrections, deletions, undos, prunes, follows and copies through sessions, compared with a plain list."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Backfilled(TSModel, moid=8):
 
 
 class Case:
-    """A store, what it should hold, and what a reader and a copy were given of it."""
+    """A store, its expected contents, and the records a follower and a copy have received."""
 
     def __init__(self, seed: int, path: Path, in_memory: bool) -> None:
         self.rng = random.Random(seed)
@@ -71,7 +71,7 @@ class Case:
             self.flush(corrections)
 
     def backfill(self) -> None:
-        """Stores records with the keys and acqs that others have."""
+        """Stores records that reuse keys and acqs."""
         rows = self.made(Backfilled, 4)
         for row, other in zip(rows, self.session.query(Reading | Backfilled).limit(4).all(), strict=False):
             row.cid, row.mid, row.cap, row.acq = other.cid, other.mid, other.cap, other.acq
@@ -125,20 +125,20 @@ class Case:
             with self.session.query(Reading).follow(checkpoint=self.path / "follow", wait=False) as rows:
                 new.extend(row.counter for row in rows)
 
-        self.told("follow", work)
+        self.warned("follow", work)
         present = {row.counter for _, row in self.rows if type(row) is Reading}
         assert sorted(new) == sorted(present - set(self.given["follow"]))
         self.given["follow"] += new
 
     def copy(self) -> None:
-        self.told("copy", lambda: self.session.copy(KeyRange.of(moid=(7, 8)), self.target, checkpoint=self.path / "copy"))
+        self.warned("copy", lambda: self.session.copy(KeyRange.of(moid=(7, 8)), self.target, checkpoint=self.path / "copy"))
         copied = [row.counter for row in self.target.query(Reading).all()]
         present = {row.counter for _, row in self.rows if type(row) is Reading}
         assert sorted(copied) == sorted(present | set(self.given["copy"]))
         self.given["copy"] = copied
 
-    def told(self, name: str, work: Callable[[], object]) -> None:
-        """Does work, which tells once of what it has given and was removed since."""
+    def warned(self, name: str, work: Callable[[], object]) -> None:
+        """Runs work that must warn, once, if records it delivered earlier were removed."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             work()
@@ -169,5 +169,5 @@ class Case:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "file"])
-def test_everybody_sees_what_a_list_holds(seed: int, in_memory: bool, tmp_path: Path) -> None:
+def test_sessions_match_a_plain_list(seed: int, in_memory: bool, tmp_path: Path) -> None:
     Case(seed, tmp_path, in_memory).run(60)

@@ -1,4 +1,4 @@
-"""Windows against brute force, for records in any chunks and any order."""
+"""Windows against brute force, for records in any order and any chunks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ EXAMPLES = itertools.count()
 PER = 7
 ASKED: dict[str, Any] = {
     "n": count(),
-    "there": Reading.maybe.count(),
+    "known": Reading.maybe.count(),
     **{kind: getattr(Reading.maybe, kind)() for kind in ("sum", "mean", "min", "max", "std", "first", "last")},
     "total": Reading.counter.sum(),
     "middle": Reading.counter.mean(),
@@ -109,7 +109,7 @@ def quantile(values: list[float], q: float) -> float | None:
 
 
 def steps(rows: list[Reading], name: str) -> list[tuple[int, int, Any, Any]]:
-    """Pairs of neighbours in one series: their times and values."""
+    """Times and values of neighbouring records in one series."""
     newest = {
         row.cap: getattr(row, name) for row in sorted(rows, key=lambda row: row.acq) if getattr(row, name) is not None
     }
@@ -122,15 +122,15 @@ def grown(pairs: list[tuple[int, int, Any, Any]]) -> Any:
 
 def window_values(inside: list[Reading], series: list[Reading], start: int, end: int) -> list[Any]:
     inside = sorted(inside, key=lambda row: (row.cap, row.acq))
-    there = [row.maybe for row in inside if row.maybe is not None]
+    known = [row.maybe for row in inside if row.maybe is not None]
     counters = [row.counter for row in inside]
-    made: list[Any] = [len(inside), len(there)]
-    made += [sum(there), sum(there) / len(there), min(there), max(there)] if there else [None] * 4
-    made.append(statistics.stdev(there) if len(there) > 1 else None)
-    made += [there[0], there[-1]] if there else [None, None]
+    made: list[Any] = [len(inside), len(known)]
+    made += [sum(known), sum(known) / len(known), min(known), max(known)] if known else [None] * 4
+    made.append(statistics.stdev(known) if len(known) > 1 else None)
+    made += [known[0], known[-1]] if known else [None, None]
     made += [sum(counters), sum(counters) / len(counters), statistics.stdev(counters) if len(counters) > 1 else None]
     made += [inside[0].volts, inside[-1].volts, sum(row.on for row in inside), any(row.on for row in inside)]
-    made += [quantile(there, 0.5), quantile(there, 0.9), Rough.of(rough(there, 0.7), 0.02)]
+    made += [quantile(known, 0.5), quantile(known, 0.9), Rough.of(rough(known, 0.7), 0.02)]
     made.append(grown([pair for pair in steps(series, "counter") if start <= pair[0] < end]))
     pairs = [pair for pair in steps(series, "maybe") if start <= pair[0] < end]
     made.append(grown(pairs) / sum(b - a for a, b, _, _ in pairs) * PER if pairs else None)
@@ -151,7 +151,7 @@ def brute(rows: list[Reading], every: int, origin: int) -> list[tuple[Any, ...]]
 
 
 def rough(values: list[float], q: float) -> float | None:
-    """The value nearest to the quantile, to compare an estimate with."""
+    """The value nearest to the quantile, for comparison with an estimate."""
     return sorted(values)[math.floor((len(values) - 1) * q + 0.5)] if values else None
 
 
@@ -174,7 +174,7 @@ def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("merge_at", [0, resample._MERGE_AT])
-def test_windows_of_any_records(anywhere: Any, merge_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_match_brute_force(anywhere: Any, merge_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resample, "_MERGE_AT", merge_at)
 
     @settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
@@ -212,7 +212,7 @@ def test_aggregates_do_not_depend_on_each_other() -> None:
             assert alone.tolist() == together[name].tolist(), name
 
 
-def test_the_same_over_a_server_and_async() -> None:
+def test_windows_over_a_server_and_async() -> None:
     rows = [
         Reading(
             cid=n % 3, mid=n % 50, moid=1, cap=n * 7919 % 10_000, counter=n, volts=n, on=True, maybe=None if n % 3 else n
@@ -307,11 +307,11 @@ def test_frames_of_windows() -> None:
         assert str(frame["ups"].dtype) == "Int64"
         assert frame["ups"].isna().sum() == 1
         assert windows.to_polars()["n"].sum() == 5
-        nothing = session.query(Reading).cid(7).resample("1d", fill="null").agg(n=count(), low=Reading.maybe.min())
-        assert (len(nothing), nothing.to_arrow().num_rows, len(nothing.to_pandas())) == (0, 0, 0)
+        empty = session.query(Reading).cid(7).resample("1d", fill="null").agg(n=count(), low=Reading.maybe.min())
+        assert (len(empty), empty.to_arrow().num_rows, len(empty.to_pandas())) == (0, 0, 0)
 
 
-def test_nan_is_a_value_and_null_is_none() -> None:
+def test_nan_propagates_and_null_is_none() -> None:
     with connect("memory:") as session:
         nan = float("nan")
         rows = [Reading(cid=1, mid=1, moid=1, cap=n, counter=1, volts=v, on=False) for n, v in enumerate((1, nan, 3))]
@@ -332,7 +332,7 @@ def test_nan_is_a_value_and_null_is_none() -> None:
         assert list(session.query(Reading).cid(5).resample("1s").agg(n=count())) == []
 
 
-def test_a_value_holds_across_windows_without_records() -> None:
+def test_value_holds_across_empty_windows() -> None:
     with connect("memory:") as session:
         values = {0: 10.0, 15: None, 25: 20.0, 35: 0.0}
         session.add_all(
@@ -344,7 +344,7 @@ def test_a_value_holds_across_windows_without_records() -> None:
         assert [row.mean for row in windows] == [10, 10, 15, 20]
 
 
-def test_a_counter_that_restarts() -> None:
+def test_counter_restart() -> None:
     counters = [100, 110, 3, 8, 2**31 - 1]
     with connect("memory:") as session:
         session.add_all(
@@ -397,11 +397,11 @@ def test_decimals_are_exact(anywhere: Any, units: list[tuple[int, int]]) -> None
     )
     (row,) = windows
     up = sum((after - before if after >= before else after) for before, after in itertools.pairwise(prices))
-    there = [row.maybe for row in rows if row.maybe is not None]
+    known = [row.maybe for row in rows if row.maybe is not None]
     assert (row.sum, row.min, row.max, row.n) == (sum(prices), min(prices), max(prices), len(prices))
     assert (row.first, row.last, row.up) == (prices[0], prices[-1], up if len(prices) > 1 else None)
     assert row.mean == pytest.approx(float(sum(prices)) / len(prices))
-    assert (row.rough, row.huge, row.maybe) == (0.5 * len(rows), len(rows) / Decimal(10), sum(there) if there else None)
+    assert (row.rough, row.huge, row.maybe) == (0.5 * len(rows), len(rows) / Decimal(10), sum(known) if known else None)
     assert [type(value) for value in (row.sum, row.min, row.last, row.huge, row.rough, row.n)] == [Decimal] * 4 + [
         float,
         int,
@@ -411,7 +411,7 @@ def test_decimals_are_exact(anywhere: Any, units: list[tuple[int, int]]) -> None
         assert [(each["sum"], each["last"], each["maybe"]) for each in made] == [(row.sum, row.last, row.maybe)]
 
 
-def test_a_sum_of_decimals_that_overflows_int64() -> None:
+def test_decimal_sum_overflow_is_refused() -> None:
     with connect("memory:") as session:
         huge = Decimal(2**64 - 1).scaleb(-1)
         session.add_all(Priced(cid=1, mid=1, moid=1, cap=n, price=Decimal(0), huge=huge) for n in range(2))
@@ -431,7 +431,7 @@ class Meter(TSModel):
 
 
 def added(values: list[int], modulus: int | None, on_drop: str) -> tuple[int, int, int]:
-    """The increase of a counter, its drops, its rollovers."""
+    """The increase of a counter and its numbers of drops and rollovers."""
     total = drops = rollovers = 0
     last = values[0]
     for value in values[1:]:
@@ -494,7 +494,7 @@ def test_counters(anywhere: Any, series: list[list[int]], modulus: int | None, o
 
 
 def test_faulty_meters() -> None:
-    """A dropout, and a register that rolls over at 2**31."""
+    """One meter drops to 0 for a while; the register of another rolls over at 2**31."""
     with connect("memory:") as session:
         for mid, values in enumerate([(14000, 14010, 0, 0, 14020, 14030), (2147483628, 2147483638, 5)]):
             blank = {"big": 0, "whole": 0, "real": 0.0, "price": Decimal(0)}

@@ -1,4 +1,4 @@
-"""What `schema.check` calls compatible reads all old payloads, encoded with the old model, to the same values."""
+"""A model that `schema.check` calls compatible decodes payloads of the old model to the same values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STRUCT_FIELDS = st.sampled_from(
 
 @st.composite
 def declared(draw: st.DrawFn, *, in_message: bool, like: Any = None) -> tuple[Any, dict[str, Any]]:
-    """A field type with its options, of the kind of another when that is given."""
+    """A field type with options; of the same kind as `like` if given."""
     which = draw(st.sampled_from(WHICH)) if like is None else next((each for each in WHICH if each in repr(like)), "Int")
     options: dict[str, Any] = {}
     if draw(st.booleans()):
@@ -107,7 +107,7 @@ class Version:
 
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[Version, Version]:
-    """A model as it was, and after up to three changes."""
+    """A model before and after up to three changes."""
     encoding = draw(st.sampled_from(["struct", "struct", "msgpack", "json"]))
     in_message = encoding != "struct"
     names = draw(st.lists(st.sampled_from("abcd"), min_size=1, max_size=2, unique=True))
@@ -148,7 +148,7 @@ def pairs(draw: st.DrawFn) -> tuple[Version, Version]:
 
 
 def value_of(draw: Any, annotation: Any, options: dict[str, Any], model: Any, name: str) -> Any:
-    """A value that the field takes, or numbers that it keeps."""
+    """A valid value of the field, or a number that unknown="keep" accepts."""
     codec = next(each.codec for each in model.layout.fields if each.name == name)
     if "Scaled" in repr(annotation):
         value: Any = draw(st.integers(-(10**17), 10**17) | st.integers(-99, 99))
@@ -174,8 +174,8 @@ def value_of(draw: Any, annotation: Any, options: dict[str, Any], model: Any, na
 
 
 def same(was: Any, now: Any) -> bool:
-    """Whether values are the same, structures by their fields in order (a name is no value), or by name in a message, which
-    may have lost some and be given others."""
+    """Whether values are equal. Structures compare field by field in order, ignoring names; or by common names, because a
+    message may have lost or gained fields."""
     if isinstance(was, TSStruct) and isinstance(now, TSStruct):
         before, after = was.to_dict(), now.to_dict()
         common = before.keys() & after.keys()
@@ -183,18 +183,18 @@ def same(was: Any, now: Any) -> bool:
     if isinstance(was, list) and isinstance(now, list):
         return len(was) == len(now) and all(map(same, was, now))
     if isinstance(was, Enum) and isinstance(now, Enum):
-        return bool(was.value == now.value)  # members of two classes; their names are judged by the unit tests
+        return bool(was.value == now.value)  # of two classes; unit tests compare their names
     return bool(was == now) and isinstance(was, float) == isinstance(now, float)
 
 
 @settings(deadline=None, max_examples=examples(250), suppress_health_check=list(HealthCheck))
 @given(pairs(), st.data())
-def test_what_is_compatible_reads_old_payloads_to_the_same_values(
+def test_compatible_models_read_old_payloads_to_same_values(
     tmp_path_factory: Any, pair: tuple[Version, Version], data: st.DataObject
 ) -> None:
     try:
         old, new = pair[0].model(), pair[1].model()
-    except (TSModelError, TypeError):  # such a model cannot be declared
+    except (TSModelError, TypeError):  # not a valid model
         return
     lock = Path(tmp_path_factory.getbasetemp()) / "schema.lock"
     schema.freeze([old], lock)
@@ -220,7 +220,7 @@ def test_what_is_compatible_reads_old_payloads_to_the_same_values(
         try:
             was = old.from_record(Record(KEY, payload))
         except TSModelError:
-            continue  # written without the limits that reading asks for
+            continue  # written without the constraints that reading checks
         event("a payload is compared")
         now = new.from_record(Record(KEY, payload))
         names = [(name, name) for name in pair[0].fields if name in pair[1].fields]

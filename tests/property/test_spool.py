@@ -1,4 +1,4 @@
-"""A spool before a database that fails at any step, in any way: what was flushed is stored exactly once."""
+"""A spool in front of a database that fails at any step: every flushed record is stored exactly once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tsmodel.store.spool_file import DrainerLock, SpoolFile
 from tsmodel.wire.events import Status
 
 LAG = 3_000_000
-"""Ns for which the database takes to commit."""
+"""Nanoseconds that a commit of the database takes."""
 
 
 class Reading(TSModel):
@@ -36,15 +36,15 @@ class Reading(TSModel):
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """The process dies here."""
 
 
 class World:
-    """A database, a network and a process, all of which fail as they are told.
+    """A database, a network and a process that fail according to a plan.
 
     Attributes:
-        plans: what happens at each request, in turn; then all goes well.
-        lag: ns for which the database takes to commit.
+        plans: the outcome of each request in turn; later requests succeed.
+        lag: nanoseconds that a commit of the database takes.
     """
 
     def __init__(self, path: str, plans: list[str], lag: int) -> None:
@@ -60,15 +60,15 @@ class World:
         self.start()
 
     def start(self) -> None:
-        """A new process. The system takes back what the old one held."""
+        """Starts a new process; the system releases the old one's lock."""
         self.lock.give_back()
         self.forwarder = Forwarder(SpoolFile(self.file.path), "here", 0.0005)
         self.lock = DrainerLock(self.file.path)
 
     def perform(self, effect: Any) -> object:
-        """Carries out an effect, or fails."""
+        """Performs an effect, or fails."""
         if isinstance(effect, Pause):
-            for put in self.late:  # a request that was cut off arrives within the time that it may be under way
+            for put in self.late:  # requests cut off earlier arrive now
                 self.backend(put)
             self.late.clear()
             time.sleep(min(effect.seconds, 0.001))
@@ -98,7 +98,7 @@ class World:
             raise TransportError("cut in the middle")
         if plan == "late" and effect.unless_stored is None:
             self.late.append(whole)
-            raise TransportError("cut, and under way")
+            raise TransportError("cut off, still under way")
         if plan == "unsent":
             raise TransportError("cut before the end")
         if plan == "refused":
@@ -136,7 +136,7 @@ class World:
 
 
 @contextmanager
-def world(plans: list[str], lag: int) -> Iterator[World]:
+def new_world(plans: list[str], lag: int) -> Iterator[World]:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
         made = World(f"{directory}/edge.spool", plans, lag)
         with closing(made.store):
@@ -145,7 +145,7 @@ def world(plans: list[str], lag: int) -> Iterator[World]:
 
 
 def sent_as(rows: list[Reading], **how: bool) -> Any:
-    """A put of some records."""
+    """A put of these records."""
     return encoded(Segment(0, how.get("keep_acq", False), list(rows), unless_stored=how.get("unless_stored", False)))
 
 
@@ -173,16 +173,16 @@ steps = st.one_of(
     st.sampled_from([0, LAG]),
     st.sampled_from(["plain", "keep_acq", "unless_stored"]),
 )
-def test_what_was_flushed_is_stored_exactly_once(
+def test_flushed_records_are_stored_exactly_once(
     steps: list[tuple[str, Any]], plans: list[str], lag: int, kind: str
 ) -> None:
-    with world(plans, lag) as there:
+    with new_world(plans, lag) as world:
         flushed: Counter[Row] = Counter()
-        alone = 100  # a put that is killed has records of its own: whether it is stored nobody can tell
+        alone = 100  # killed puts use keys of their own: their outcome is unknown
         unknown: list[list[Row]] = []
         for what, given in steps:
             if what == "drain":
-                drain(there, given)
+                drain(world, given)
                 continue
             may_be_killed = bool(plans) and "killed" in plans[0]
             rows = list(given)
@@ -193,36 +193,36 @@ def test_what_was_flushed_is_stored_exactly_once(
                     Reading(**{"cid": row.cid, "moid": 0, "cap": at, "counter": row.counter, **changed})
                     for at, row in enumerate(rows)
                 ]
-            there.is_killing = may_be_killed
+            world.is_killing = may_be_killed
             put = sent_as(rows, **({} if kind == "plain" else {kind: True}))
             try:
-                there.run(there.forwarder.put(Doubt(put, None), Sent(put.batches), put.unstored()))
+                world.run(world.forwarder.put(Doubt(put, None), Sent(put.batches), put.unstored()))
             except Killed:
-                there.start()
+                world.start()
                 unknown.append(identities(rows))
             except ServerError:
                 pass  # refused: it is stored nowhere
             else:
                 flushed.update(identities(rows))
-            there.is_killing = True
+            world.is_killing = True
         plans.clear()
-        there.is_killing = False
-        drain(there, 1000)
-        totals = there.file.totals()
-        assert (totals.puts, totals.aside) == (0, 0), there.file.set_aside()
-        found = there.rows()
+        world.is_killing = False
+        drain(world, 1000)
+        totals = world.file.totals()
+        assert (totals.puts, totals.aside) == (0, 0), world.file.set_aside()
+        found = world.rows()
         for rows in unknown:
             counts = {found.pop(row, 0) for row in rows}
             assert counts in ({0}, {1})
         assert found == (Counter(set(flushed)) if kind == "unless_stored" else flushed)
 
 
-def drain(there: World, turns: int) -> None:
+def drain(world: World, turns: int) -> None:
     for _ in range(turns):
         try:
-            seconds, _ = there.run(there.forwarder.turn(there.lock))
+            seconds, _ = world.run(world.forwarder.turn(world.lock))
         except Killed:
-            there.start()
+            world.start()
             continue
-        if seconds and not there.file.totals().puts:
+        if seconds and not world.file.totals().puts:
             return

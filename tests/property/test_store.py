@@ -1,4 +1,4 @@
-"""Random puts, reopenings and merges against a plain list: every scan sees each record of its box just once."""
+"""Random puts, reopenings and merges compared with a plain list: a scan returns each record of its box exactly once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ steps = st.lists(puts | st.just("reopen") | boxes, max_size=25)
     final=st.sampled_from([100, 2000, 2**23]),
     slice_bytes=st.sampled_from([500, 3000, 2**25]),
 )
-def test_scans_see_what_a_list_holds(kind: str, steps: list[object], fan_in: int, final: int, slice_bytes: int) -> None:
+def test_scans_match_a_plain_list(kind: str, steps: list[object], fan_in: int, final: int, slice_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         clock = random.Random(1)
 
@@ -81,7 +81,7 @@ def test_scans_see_what_a_list_holds(kind: str, steps: list[object], fan_in: int
 
 
 def _apply(store: EmbeddedStore, model: list[Row], put: list[Row], with_acq: bool) -> None:
-    """Puts into the store, and the records that can be stored into the list."""
+    """Puts rows into the store, and those with valid keys into the list."""
     sent = put if with_acq else [(*row[:4], row[5]) for row in put]
     interval = store.append(batches(sent, with_acq=with_acq), with_acq=with_acq)
     checked = list(LIMITS)[: 5 if with_acq else 4]
@@ -95,7 +95,7 @@ def _apply(store: EmbeddedStore, model: list[Row], put: list[Row], with_acq: boo
 
 def prepared(store: EmbeddedStore, sent: list[Batch], with_acq: bool) -> Put:
     put = store.begin_put(with_acq=with_acq)
-    for each in sent:  # as they come from a connection
+    for each in sent:  # one by one, as from a connection
         put.add([each])
     put.prepare()
     return put
@@ -109,7 +109,7 @@ def prepared(store: EmbeddedStore, sent: list[Batch], with_acq: bool) -> Put:
     seed=st.integers(0, 9),
     slice_bytes=st.sampled_from([200, 2**25]),
 )
-def test_puts_that_are_stored_together_are_stored_as_one_after_the_other(
+def test_group_commit_matches_puts_in_sequence(
     kind: str, groups: list[list[tuple[bool, list[Row]]]], fan_in: int, seed: int, slice_bytes: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:

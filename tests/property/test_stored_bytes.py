@@ -1,5 +1,5 @@
-"""What is stored, changed below its checksums: decoding gives something of the right size, or refuses it. It does nothing
-else, and never allocates more than a block may have."""
+"""Stored bytes changed with valid checksums: decoding returns data of the right size or refuses it, and never allocates
+more than a block may need."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NUMBERS = (0, 1, -1, 2**31 - 1, -(2**31), 2**32, 2**40, 2**62, 2**63 - 1, -(2**6
 
 @st.composite
 def changes(draw: st.DrawFn) -> Any:
-    """A function that changes some bytes: single ones, whole numbers, cuts, and pieces that are repeated or lost."""
+    """A function that changes bytes: single bytes, integers, and pieces that are repeated or lost."""
     seed, count = draw(st.integers(0, 2**32)), draw(st.integers(1, 4))
 
     def changed(data: bytes) -> bytes:
@@ -81,7 +81,7 @@ BLOCKS = stored_blocks()
 
 
 def everything(block: Block) -> None:
-    """Decodes all that a block has."""
+    """Decodes all of a block."""
     for name in KEY_FIELDS:
         assert block.key(name).shape == (block.count,)
     assert len(block.payloads()) == block.size - 36 * block.count
@@ -90,7 +90,7 @@ def everything(block: Block) -> None:
 
 @settings(max_examples=examples(800))
 @given(st.sampled_from(BLOCKS), changes())
-def test_blocks_that_were_changed_below_their_checksum(stored: tuple[Block, bytes], change: Any) -> None:
+def test_changed_blocks_with_valid_checksum(stored: tuple[Block, bytes], change: Any) -> None:
     block, data = stored
     changed = change(data)
     tracemalloc.start()
@@ -107,8 +107,8 @@ def test_blocks_that_were_changed_below_their_checksum(stored: tuple[Block, byte
 
 @pytest.mark.parametrize("codec", list(Codec))
 @pytest.mark.parametrize("count", [2**16, 2**31, 2**40])
-def test_a_part_that_says_it_holds_more_than_there_can_be(codec: Codec, count: int) -> None:
-    """The directory says so, too: both were changed."""
+def test_part_with_impossible_count_is_refused(codec: Codec, count: int) -> None:
+    """The directory claims the same count."""
     block, data = next((block, data) for block, data in BLOCKS if block.count == 400 and block.record_size)
     tracemalloc.start()
     with pytest.raises(StoreCorruptError):
@@ -123,7 +123,7 @@ def test_a_part_that_says_it_holds_more_than_there_can_be(codec: Codec, count: i
 
 @settings(max_examples=examples(300))
 @given(st.sampled_from(BLOCKS), changes())
-def test_directories_that_were_changed_below_their_checksum(stored: tuple[Block, bytes], change: Any) -> None:
+def test_changed_directories_with_valid_checksum(stored: tuple[Block, bytes], change: Any) -> None:
     block, data = stored
     directory = Directory.of_entries(7, 1, 3, np.repeat(entries_of([block], [data]), 3))
     changed = change(directory.to_bytes())
@@ -136,7 +136,7 @@ def test_directories_that_were_changed_below_their_checksum(stored: tuple[Block,
 
 
 @given(changes())
-def test_states_that_were_changed_below_their_checksum(change: Any) -> None:
+def test_changed_states_with_valid_checksum(change: Any) -> None:
     changed = change(State(5, 6, 7, 8, 9, 2**100, True).to_bytes()[:-8])
     try:
         State.from_bytes(changed + struct.pack("<Q", xxh3_64_intdigest(changed)))
@@ -147,8 +147,8 @@ def test_states_that_were_changed_below_their_checksum(change: Any) -> None:
 
 @settings(max_examples=40)
 @given(changes(), st.sampled_from(["block", "directory", "state"]))
-def test_files_that_were_changed_below_their_checksums(change: Any, what: str) -> None:
-    """Whoever reads them says that they are damaged, or answers; nothing else happens."""
+def test_changed_files_with_valid_checksums(change: Any, what: str) -> None:
+    """Every reader answers or reports damage."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "store.tsdb"
         path.write_bytes(FILE)
@@ -160,7 +160,7 @@ def test_files_that_were_changed_below_their_checksums(change: Any, what: str) -
                 read(path)
             except StoreError as error:
                 message = str(error)
-            # Columns are decoded by whoever asks for them, who does not know the file.
+            # Columns are decoded lazily, by code that does not know the file.
             assert "store.tsdb" in message or (
                 what == "block" and message.startswith(("a part", "a block", "lengths", "runs"))
             )
@@ -179,7 +179,7 @@ FILE = file_with_two_runs()
 
 
 def forge(connection: sqlite3.Connection, what: str, change: Any) -> None:
-    """Changes something, and makes all checksums above it right again."""
+    """Changes stored bytes and recomputes all checksums above them."""
     state = read_state(connection)
     number, cid, digest, data = connection.execute("SELECT number, cid, digest, directory FROM runs LIMIT 1").fetchone()
     before = int.from_bytes(digest, "little")

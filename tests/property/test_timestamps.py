@@ -1,3 +1,5 @@
+"""Conversions of times and durations are exact or refused."""
+
 from __future__ import annotations
 
 import datetime as dt
@@ -51,12 +53,12 @@ def test_datetimes_round_trip(when: dt.datetime) -> None:
 
 
 @given(st.integers(-(2**63) + 999, 2**63 - 1))
-def test_a_datetime_is_the_last_microsecond_that_is_not_later(ns: int) -> None:
+def test_to_datetime_rounds_down_to_microseconds(ns: int) -> None:
     assert 0 <= ns - to_ns(to_datetime(ns)) < 1000
 
 
 @given(int64s, int64s)
-def test_text_sorts_like_time_and_datetimes_never_reverse(a: int, b: int) -> None:
+def test_datetimes_keep_order(a: int, b: int) -> None:
     earlier, later = sorted((a, b))
     assert to_datetime(earlier) <= to_datetime(later)
 
@@ -114,7 +116,7 @@ def test_timedeltas_are_exact_or_refused(length: dt.timedelta) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["w", "d", "h", "m", "s", "ms", "us", "ns"]), st.integers(0, 99), min_size=1))
-def test_duration_text_is_the_sum_of_its_parts(parts: dict[str, int]) -> None:
+def test_duration_text_sums_its_parts(parts: dict[str, int]) -> None:
     units = {"w": 604_800 * 10**9, "d": 86_400 * 10**9, "h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9}
     units |= {"ms": 10**6, "us": 10**3, "ns": 1}
     text = "".join(f"{parts[unit]}{unit}" for unit in units if unit in parts)
@@ -122,7 +124,7 @@ def test_duration_text_is_the_sum_of_its_parts(parts: dict[str, int]) -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_time_or_a_timestamp_error(text: str) -> None:
+def test_any_text_parses_or_raises_timestamp_error(text: str) -> None:
     for convert in (to_ns, duration_ns):
         try:
             result = convert(text)

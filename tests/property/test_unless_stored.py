@@ -1,4 +1,4 @@
-"""Random puts with and without `unless_stored` against a plain list, at every backend and kind of session."""
+"""Random puts with and without `unless_stored` compared with a plain list, on every backend, sync and async."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ puts = st.lists(st.tuples(st.booleans(), st.booleans(), st.lists(fixed | worded,
 
 
 def identity(row: Any) -> Any:
-    """What makes two records the same: payloads are compared as bytes, so that NaN equals itself, and 0.0 is not -0.0."""
+    """The identity of a record. Payloads compare as bytes: NaN equals itself, and 0.0 differs from -0.0."""
     return (*(getattr(row, name) for name in ("cid", "mid", "moid", "cap")), type(row).payload_type.to_bytes(row))
 
 
@@ -56,7 +56,7 @@ def put(session: Any, rows: list[TSModel], *, unless_stored: bool, keep_acq: boo
 @pytest.mark.parametrize(("backend", "kind"), EVERYWHERE)
 @settings(max_examples=examples(60))
 @given(puts=puts)
-def test_only_what_is_new_is_stored(backend: str, kind: str, puts: list[Any]) -> None:
+def test_only_new_records_are_stored(backend: str, kind: str, puts: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as directory, opened_at(backend, kind, Path(directory)) as session:
         held: list[Any] = []
         for unless_stored, keep_acq, rows in puts:

@@ -1,4 +1,4 @@
-"""Payloads of variable size that are read as columns equal those that are read record by record."""
+"""Reading variable-size payloads as columns gives the same values as reading them record by record."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def columns_of(model: Any, records: Any) -> dict[str, str]:
 
 
 def table_of(model: Any, records: Any) -> Any:
-    """None where Arrow cannot hold a time."""
+    """The Arrow table, or None if a time is outside Arrow's range."""
     table = ArrowFrame(model, ())
     try:
         table.add(records)
@@ -57,13 +57,13 @@ def table_of(model: Any, records: Any) -> Any:
 def listed(table: Any) -> str:
     try:
         return repr(table.to_pylist())
-    except (OverflowError, ValueError):  # times that Arrow holds and Python does not
+    except (OverflowError, ValueError):  # times within Arrow's range but outside Python's
         return table.to_string(preview_cols=10, show_field_metadata=False)  # type: ignore[no-any-return]
 
 
 @settings(deadline=None, max_examples=examples(100), suppress_health_check=list(HealthCheck))
 @given(variable_models(), st.data())
-def test_columns_are_those_of_the_records(made: Any, data: st.DataObject) -> None:
+def test_columns_match_records(made: Any, data: st.DataObject) -> None:
     model, kinds = made
     objects = data.draw(rows(model, kinds, most=12))
     chunk = chunk_of(model, objects)
@@ -75,10 +75,10 @@ def test_columns_are_those_of_the_records(made: Any, data: st.DataObject) -> Non
         for column in schema_of(model).columns.values():
             info = column.info
             assert repr(info.objects(fast)) == repr(info.objects(slow)), info
-            there, expected = info.present(fast), info.present(slow)
-            assert (there is None) == (expected is None)
-            if there is not None:
-                assert there.tolist() == expected.tolist()
+            present, expected = info.present(fast), info.present(slow)
+            assert (present is None) == (expected is None)
+            if present is not None:
+                assert present.tolist() == expected.tolist()
         expected_columns = columns_of(model, slow)
         for name, column in columns_of(model, fast).items():
             assert column == expected_columns[name], (name, kinds)
@@ -99,14 +99,14 @@ EVENTS = [
 ]  # fmt: skip
 
 
-def test_these_payloads_are_read_as_columns() -> None:
+def test_event_payloads_are_read_as_columns() -> None:
     records = codec_of(Event).fit_columns(chunk_of(Event, EVENTS)).records
     assert isinstance(records, SpanRecords)
     assert len(records[3:7]) == 4
 
 
 def test_damaged_payloads_give_the_same_mismatches() -> None:
-    """Whichever byte is changed, both ways give the same records and mismatches."""
+    """Changing any byte gives the same records and mismatches both ways."""
     codec = codec_of(Event)
     whole = bytes(chunk_of(Event, EVENTS[:6]).rows())
     heads = {at + offset for at in GET_FORM.offsets(whole).tolist() for offset in range(36)}
@@ -153,7 +153,7 @@ def test_queries_of_text() -> None:
         assert list(query.columns("note")["note"].mask) == [note is None for note in query.columns("note")["note"].tolist()]
 
 
-def test_a_mismatch_among_many_names_its_record() -> None:
+def test_mismatch_among_many_is_located() -> None:
     class Number(TSModel):
         n: Int16
 

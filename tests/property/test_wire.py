@@ -1,4 +1,4 @@
-"""Any records, cut anywhere, give the same events; any garbage gives events or an error of the peer, and nothing else."""
+"""Messages cut anywhere give the same events; garbage gives events or a `RemoteProtocolError`, and nothing else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_any_answer_cut_anywhere(sizes: list[int], edges: list[int], buffer_size
     st.lists(st.integers(0, 20_000), max_size=20),
     buffer_sizes,
 )
-def test_any_put_goes_from_client_to_server(
+def test_any_put_cut_anywhere(
     batches: list[tuple[int, list[int]]], with_acq: bool, most: int, edges: list[int], buffer_size: int
 ) -> None:
     acq = (7,) if with_acq else ()
@@ -69,7 +69,7 @@ garbage = st.builds(lambda start, rest: start + rest, starts, st.binary(max_size
 @pytest.mark.parametrize("make", [GetAnswerReader, GetAcqAnswerReader, PutAnswerReader, RequestReader])
 @settings(deadline=None)
 @given(data=garbage, seed=st.integers(0, 10))
-def test_garbage_is_the_fault_of_the_peer(make: type[Reader[object]], data: bytes, seed: int) -> None:
+def test_garbage_is_a_remote_error(make: type[Reader[object]], data: bytes, seed: int) -> None:
     rng = random.Random(seed)
     pieces = cut(data, rng.sample(range(len(data) + 1), min(3, len(data))))
     offset = fault_in(make(), pieces)
@@ -93,7 +93,7 @@ damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 25
 @pytest.mark.parametrize(("make", "messages"), [(GetAnswerReader, answers), (RequestReader, puts)])
 @settings(deadline=None)
 @given(data=st.data(), damage=damage, edges=st.lists(st.floats(0, 1), max_size=5))
-def test_damaged_messages_end_alike_however_they_are_cut(
+def test_damaged_messages_end_alike_wherever_cut(
     make: type[Reader[object]],
     messages: st.SearchStrategy[bytes],
     data: st.DataObject,
@@ -112,7 +112,7 @@ def test_damaged_messages_end_alike_however_they_are_cut(
 
 
 def ending(reader: Reader[object], pieces: list[bytes]) -> str:
-    """How it ends when all pieces have come: with a fault, unless a refusal came, or in what the last event says."""
+    """How a message ends: the refusal if one came, the error, or the type of the last event."""
     last: object = None
     try:
         for piece in pieces:
@@ -135,15 +135,15 @@ records_to_keep = st.lists(
 
 @settings(deadline=None)
 @given(records_to_keep, st.integers(1, 300), st.lists(st.integers(0, 1500), max_size=8), buffer_sizes)
-def test_what_is_put_comes_back_from_a_server_in_memory(
+def test_client_and_server_roles_round_trip(
     rows: list[tuple[int, int, int, int, bytes]], most: int, edges: list[int], buffer_size: int
 ) -> None:
-    """Both roles joined: what a client writes is what the server reads, and the other way round."""
+    """Each role reads exactly what the other writes."""
     server = RequestReader(buffer_size)
     kept: list[bytes] = []
 
     def serve(request: bytes) -> bytes:
-        """The answer of a server that keeps every record, acquired at 100, 101, …"""
+        """Answers like a server that keeps every record, acquired at 100, 101, …"""
         answer = b""
         for event in (event for piece in cut(request, inside(request)) for event in server.feed(piece)):
             if isinstance(event, PutRecords):
@@ -170,12 +170,12 @@ def test_what_is_put_comes_back_from_a_server_in_memory(
     assert end == RangeEnd(2**63 - 1)
     found = [row for chunk in chunks for row in rows_in(chunk)]  # type: ignore[arg-type]
     assert [row[4] for row in found] == [100 + at for at in range(len(rows))]
-    by_cid = itemgetter(0)  # batches that are read together change places, those of one cid do not
+    by_cid = itemgetter(0)  # order is kept only within a cid
     assert sorted([(*row[:4], row[5]) for row in found], key=by_cid) == sorted(rows, key=by_cid)
 
 
 def fault_in(reader: Reader[object], pieces: list[bytes]) -> int:
-    """Where the peer went wrong; 0 when it did not."""
+    """The offset of the peer's error, or 0 without one."""
     try:
         fed(reader, pieces)
     except RemoteProtocolError as error:

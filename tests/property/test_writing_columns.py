@@ -1,4 +1,4 @@
-"""Columns and frames of any model, stored without making objects, are read back as the same objects."""
+"""Columns and frames of any model, stored without creating objects, read back as equal objects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def keyed(objects: list[TSModel]) -> list[str]:
 
 @settings(deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(models(most=3) | variable_models(), st.data())
-def test_columns_of_any_model_are_stored_as_its_objects(made: Any, data: st.DataObject) -> None:
+def test_columns_and_frames_are_stored_like_objects(made: Any, data: st.DataObject) -> None:
     model, kinds = made
     written = data.draw(rows(model, kinds, most=4))
     with connect("memory:") as session:
@@ -56,7 +56,7 @@ def test_columns_of_any_model_are_stored_as_its_objects(made: Any, data: st.Data
             except EncodeError as error:
                 if "NaT is not a time" not in str(error):
                     raise
-                other.discard()  # the least int64, which NumPy uses for NaT
+                other.discard()  # the least int64, which is NaT in NumPy
                 return
             other.flush()
             assert keyed(other.query(model).all()) == expected
@@ -65,7 +65,7 @@ def test_columns_of_any_model_are_stored_as_its_objects(made: Any, data: st.Data
                     other.add_columns(model, {**columns, "mid": [2**63] * len(written)})
 
 
-def test_the_stored_value_of_a_null_may_be_invalid() -> None:
+def test_masked_value_may_be_invalid() -> None:
     class Mode(enum.IntEnum):
         LEFT = 5
 

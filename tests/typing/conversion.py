@@ -1,4 +1,4 @@
-"""What type checkers see of conversions. Checked as the contract is; never imported at run time."""
+"""Types of conversions. Checked like `typing_contract.py`; never imported at run time."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What type checkers see of versions of a model, and of several models in one range.
+"""Types of model versions and of queries for several models.
 
-Checked as the contract is; never imported at run time.
+Checked like `typing_contract.py`; never imported at run time.
 """
 
 from typing_extensions import assert_type
@@ -30,18 +30,18 @@ def upgraded(old: Reading) -> ReadingV2:
 
 
 @ReadingV2.upgrade_from(Reading)  # type: ignore
-def of_another_class(old: Event) -> ReadingV2:
+def from_wrong_class(old: Event) -> ReadingV2:
     raise NotImplementedError
 
 
 @ReadingV2.upgrade_from(Reading)  # type: ignore
-def to_another_class(old: Reading) -> Event:
+def to_wrong_class(old: Reading) -> Event:
     raise NotImplementedError
 
 
 assert_type(upgraded(Reading(cid=1, mid=1, cap=1, volts=1.0)), ReadingV2)
 assert_type(ReadingV2.fingerprint, str)
-class_of_a_number = ReadingV2.upgrade_from(7)  # type: ignore
+from_number = ReadingV2.upgrade_from(7)  # type: ignore
 
 
 def two(session: Session) -> None:

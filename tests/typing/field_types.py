@@ -1,6 +1,6 @@
-"""What type checkers see of each field type: its values, its columns, its constructor argument, and what they reject.
+"""Types of each field type's values, columns and constructor arguments, and rejected uses.
 
-Checked as the contract is; never imported at run time.
+Checked like `typing_contract.py`; never imported at run time.
 """
 
 import datetime as dt

@@ -1,4 +1,4 @@
-"""What a checker sees of `import tsmodel` alone: every name, the packages beneath, and no name that does not exist."""
+"""`import tsmodel` alone gives checkers every public name and subpackage, and no name that does not exist."""
 
 import tsmodel
 from tsmodel import schema

@@ -1,4 +1,4 @@
-"""What type checkers let columns be compared with. Checked as the contract is; never imported at run time."""
+"""Operands that type checkers accept for each column. Checked like `typing_contract.py`; never imported at run time."""
 
 import datetime as dt
 import uuid

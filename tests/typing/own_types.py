@@ -1,6 +1,6 @@
-"""What type checkers see of field types of the user's own: values, columns, constructor arguments, and what they reject.
+"""Types of user-defined field types: values, columns, constructor arguments, and rejected uses.
 
-Checked as the contract is; never imported at run time.
+Checked like `typing_contract.py`; never imported at run time.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What type checkers see of order, versions and series. Checked as the contract is; never imported at run time."""
+"""Types of ordered queries, versions and series. Checked like `typing_contract.py`; never imported at run time."""
 
 import datetime as dt
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `connect` takes: checkers see every option with its type."""
+"""`connect` options have types that checkers enforce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What type checkers see of the public surface: the contract passes mypy and pyright as it is written, without a plugin."""
+"""The typing contract passes mypy and pyright unchanged, without a plugin."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILES = [
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the contract, and the rows of conversions, field types, versions and unions."""
+    """A directory with the contract and the other files to check."""
     directory = tmp_path_factory.mktemp("typing")
     shutil.copy(CONTRACT, directory / "contract.py")
     for name in FILES[1:]:
@@ -44,7 +44,7 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
 def test_mypy(project: Path, pytestconfig: pytest.Config) -> None:
-    """One run for the files that must pass, and for one that must not: reading NumPy's stubs takes the most of it."""
+    """One run covers the files that must pass and one that must fail: most of the time goes into NumPy's stubs."""
     broken = (project / "contract.py").read_text().replace("assert_type(r.volts, float)", "assert_type(r.volts, int)")
     (project / "broken.py").write_text(broken)
     cache = Path(pytestconfig.rootpath, ".pytest_cache", "mypy")

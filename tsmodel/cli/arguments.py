@@ -56,11 +56,20 @@ _MODEL = "module:Class, a Python file, or a TOML schema. Without one, payloads a
 Target = Annotated[str | None, argument("TARGET", _TARGET, show_default=False)]
 Store = Annotated[str, argument("TARGET", "A file, or a postgresql:// URL.")]
 To = Annotated[str | None, option("--to", "TARGET", _TO, show_default=False)]
+PutModel = Annotated[
+    str | None,
+    option(
+        "--model -m",
+        "MODEL",
+        "module:Class, a Python file, or a TOML schema. Without one, payloads are in hex.",
+        show_default=False,
+    ),
+]
 Model = Annotated[str | None, option("--model -m", "MODEL", _MODEL, show_default=False)]
 Output = Annotated[str | None, option("--output -o", "FILE", "File to write.")]
 Json = Annotated[bool, option("--json", None, "Print JSON.")]
 JsonLines = Annotated[bool, option("--json", None, "The same as --format jsonl.")]
-Note = Annotated[str | None, option("--note", "TEXT", "Is kept with the removal.")]
+Note = Annotated[str | None, option("--note", "TEXT", "A note to store with the removal.")]
 
 _CAP = "Captured at A or later and before B: 2026-11-01..2026-11-02, 2026-11-01, today, 2026-11-01T08:00.., or -15m."
 _WHERE = "A condition, such as 'volts > 240 and mid in [4711, 4712]'. May be repeated."
@@ -70,7 +79,7 @@ _ERRORS = "What to do with payloads that do not match the model."
 class Selection(NamedTuple):
     """The options that select records. A command takes them as one parameter."""
 
-    cid: Annotated[list[str] | None, option("--cid", "IDS", "Client ids: 1 or 1,2 or 1..10 (without 10).")] = None
+    cid: Annotated[list[str] | None, option("--cid", "IDS", "Client ids: 1 or 1,2 or 1..10 (excluding 10).")] = None
     mid: Annotated[list[str] | None, option("--mid", "IDS", "Meter ids, as for --cid.")] = None
     moid: Annotated[list[str] | None, option("--moid", "IDS", "Meter object ids, as for --cid.")] = None
     cap: Annotated[str | None, option("--cap", "A..B", _CAP)] = None

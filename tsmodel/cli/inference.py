@@ -172,7 +172,7 @@ def inferred(path: Path, given: Given) -> Found:
     rows, skipped = _rows(text, delimiter)
     skipped += said is not None
     if not rows:
-        raise UsageError(f"{path} has no lines with cells")
+        raise UsageError(f"{path} is empty")
     found = _Inference(path.name, given, encoding, delimiter, rows, skipped).found()
     if is_whole and len(rows) < _LOOK_LINES:
         return found

@@ -42,7 +42,7 @@ def backup_(
     with reading(target) as session, progress("copying", "bytes") as done:
         found = session.backup(copy, done)
     data = {"copy": found.path, "records": found.records, "is_whole": found.is_whole}
-    show(as_json, data, f"copied {counted(found.records)} to {copy}; the copy is whole")
+    show(as_json, data, f"copied {counted(found.records)} to {copy}; the copy is intact")
 
 
 def init_(

@@ -31,7 +31,7 @@ _CHECKPOINT: Final = "File that keeps the position; the same command resumes the
 def put_(
     file: Annotated[str, argument("FILE", "CSV, JSON Lines or Parquet; - for standard input.")],
     to: of.To = None,
-    model: of.Model = None,
+    model: of.PutModel = None,
     form: Annotated[of.Input | None, option("--format -f", "csv|jsonl|parquet", _FORMAT)] = None,
     column: of.Columns = None,
     delimiter: of.Delimiter = None,

@@ -236,9 +236,22 @@ def _batches(pa: Any, frame: Any) -> Iterator[Any]:
 
 def _of_pandas_frame(pa: Any, frame: Any, named: bool) -> Any:
     """Converts a pandas frame to a table. Times in object columns keep their nanoseconds, which pyarrow would cut off."""
-    guessed = pa.Schema.from_pandas(frame, preserve_index=named)
+    try:
+        guessed = pa.Schema.from_pandas(frame, preserve_index=named)
+    except pa.ArrowException as error:
+        raise SessionError(f"Arrow cannot convert the frame: {_blamed(pa, frame)}{error}") from error
     fields = [field if field.name not in frame.columns else _finer(pa, field, frame[field.name]) for field in guessed]
     return pa.Table.from_pandas(frame, pa.schema(fields, guessed.metadata), preserve_index=named)
+
+
+def _blamed(pa: Any, frame: Any) -> str:
+    """The first column of a pandas frame that Arrow refuses: its errors about a whole frame do not name it."""
+    for name, column in frame.items():
+        try:
+            pa.array(column, from_pandas=True)
+        except pa.ArrowException:
+            return f"column {name!r}: "
+    return ""
 
 
 def _finer(pa: Any, field: Any, column: Any) -> Any:

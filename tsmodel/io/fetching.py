@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import partial
 from itertools import islice
 from operator import methodcaller
@@ -240,14 +240,18 @@ def _fetched_by_threads(
     fetch: Fetch, shares: list[_Share], another: Callable[[], OnBackend]
 ) -> Generator[Chunk, None, None]:
     todo = deque(fetch.boxes)
-    mailbox: queue.Queue[object] = queue.Queue(_AHEAD * (len(shares) + 1))
-    is_left = threading.Event()
+    # The garbage collector may close this generator in a thread that is in the middle of put(). A Queue's lock is not
+    # reentrant, so its thread would wait for itself; SimpleQueue is made for that.
+    mailbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+    space: queue.SimpleQueue[None] = queue.SimpleQueue()
+    is_left = False
 
     def put(item: object) -> bool:
         """Waits for space and adds an item; returns False if the consumer has stopped."""
-        if not is_left.is_set():
+        if not is_left:
+            space.get()
             mailbox.put(item)
-        return not is_left.is_set()
+        return not is_left
 
     def hand(chunk: Chunk) -> Work[bool]:
         yield from ()
@@ -264,8 +268,10 @@ def _fetched_by_threads(
                 share.give_back()
             put(None)
 
-    left = 0
+    left, most = 0, len(shares) + 1
     try:
+        for _ in range(_AHEAD * most):
+            space.put(None)
         while shares or not left:
             # The first thread replaces the caller, who only waits, and needs no share.
             share = shares.pop() if left else None
@@ -286,6 +292,7 @@ def _fetched_by_threads(
             yield from stream(_fetched_in_turn(todo, fetch.counts, _emitted), another())
         while left:
             item = mailbox.get()
+            space.put(None)
             if isinstance(item, Chunk):
                 yield item
             elif isinstance(item, BaseException):
@@ -296,10 +303,9 @@ def _fetched_by_threads(
                 left -= 1
     finally:
         todo.clear()
-        is_left.set()
-        with suppress(queue.Empty):  # threads that wait for space
-            while True:
-                mailbox.get_nowait()
+        is_left = True
+        for _ in range(most):  # threads that wait for space
+            space.put(None)
         _give_back(shares)
 
 
@@ -477,8 +483,7 @@ class _Performer:
             self._scans.remove(effect.scan)
             return self._close(effect.scan)
         if kind is Fetch:
-            # Older backends call their scan budget `spare`.
-            budget = self._given.scan_budget if hasattr(self._given, "scan_budget") else self._given.spare
+            budget = self._given.scan_budget
             shares = [_Share(budget) for _ in range(budget.take(len(effect.boxes) - 1))]
             if not shares:
                 return None

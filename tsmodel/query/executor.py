@@ -120,7 +120,8 @@ def current(model: type[Any]) -> Source:
     name = model.__name__
     raise NoSessionError(
         f"no session is open here for {name}.query: open one with `with connect(...) as session:`, or name one by "
-        f"session.query({name}) or {name}.query.using(session); a new thread does not see the sessions of other threads"
+        f"session.query({name}) or {name}.query.using(session), as an asynchronous session requires; "
+        f"a new thread does not see the sessions of other threads"
     )
 
 

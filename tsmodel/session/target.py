@@ -47,7 +47,7 @@ DEFAULT_PORT: Final = 2025
 
 _MEMORY: Final = "memory:"
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_SERVER: Final = re.compile(r"tstorage://([^/?#]*)/?(?:\?(.*))?", re.DOTALL)
+_SERVER: Final = re.compile(r"tstorage://([^/?#]*)/?(?:\?(.*)|(.*))", re.DOTALL)
 _SERVER_EXAMPLE: Final = "tstorage://host:2025?timeout=5"
 _HOST: Final = re.compile(r"([^\[\]:@\s]+|\[[0-9A-Fa-f:.%]+\])(?::([0-9]{1,6}))?")
 _SERVER_OPTIONS: Final = ("timeout", "pool", "pool_timeout", "tls", "ca", "cert", "key")
@@ -235,16 +235,16 @@ def _file(url: str) -> StoreFile:
 
 
 def _server(url: str) -> PoolOptions:
-    found = _SERVER.fullmatch(url)
+    hosts, query, rest = _SERVER.fullmatch(url).groups()  # type: ignore[union-attr]
     try:
-        if found is None:
-            raise ValueError("unexpected text after the hosts")
-        addresses = tuple(map(_address, found[1].split(",")))
+        if rest:
+            raise ValueError(f"unexpected {rest!r} after the hosts")
+        addresses = tuple(map(_address, hosts.split(",")))
     except ValueError as error:
         raise SessionError(f"{url!r} is not a URL such as {_SERVER_EXAMPLE}: {error}") from error
     if len(set(addresses)) < len(addresses):
         raise SessionError(f"{url!r} names a connector twice")
-    options = UrlOptions(url, found[2] or "", (*_SERVER_OPTIONS, *_SPOOL_OPTIONS), _SERVER_EXAMPLE)
+    options = UrlOptions(url, query or "", (*_SERVER_OPTIONS, *_SPOOL_OPTIONS), _SERVER_EXAMPLE)
     spool = _spool(url, options)
     given: dict[str, Any] = {
         "addresses": addresses,

@@ -140,7 +140,8 @@ class Verified:
         return not self.faults
 
     def __str__(self) -> str:
-        lines = [f"{self.path}: {self.records} records in {self.blocks} blocks of {self.runs} runs"]
+        blocks, runs = _counted(self.blocks, "block"), _counted(self.runs, "run")
+        lines = [f"{self.path}: {_counted(self.records, 'record')} in {blocks} of {runs}"]
         lines += [f"  {fault}" for fault in self.faults] or ["  no faults"]
         return "\n".join(lines)
 
@@ -172,7 +173,7 @@ class Recovered:
         return any(fault.where.partition(" ")[0] in _HIDING and not fault.records for fault in self.faults)
 
     def __str__(self) -> str:
-        found = [f"{self.records} records recovered"]
+        found = [f"{_counted(self.records, 'record')} recovered"]
         if self.lost or not self.may_have_lost_more:
             found.append(f"{self.lost} known to be lost")
         if self.may_have_lost_more:
@@ -1095,6 +1096,10 @@ def _tabular(store: EmbeddedStore, what: str, instead: str) -> TableEngine:
         )
     found: TableEngine = engine
     return found
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _absent(path: PathLike) -> Path:

@@ -224,7 +224,7 @@ def test_names_that_fields_cannot_have(work: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "arguments", "wording"),
     [
-        ("", (), "has no lines with cells"),
+        ("", (), "is empty"),
         ("a,b\n1,2\n", (), "no column is a time"),
         ("1,2,3,5,00ff\n", (), "tsmodel put"),
         ("time\n2026-01-01T00:00:00Z\n", (), "nothing to store"),

@@ -25,7 +25,7 @@ def damaged(path: Path) -> None:
 
 
 def test_backup_and_verify(run: Run, readings: Path) -> None:
-    assert run("backup", readings, "copy.tsdb").out == "copied 200 records to copy.tsdb; the copy is whole\n"
+    assert run("backup", readings, "copy.tsdb").out == "copied 200 records to copy.tsdb; the copy is intact\n"
     assert run("verify", "copy.tsdb").status == 0
     found = json.loads(run("verify", "copy.tsdb", "--json").out)
     assert (found["is_whole"], found["records"], found["faults"]) == (True, 200, [])

@@ -1,4 +1,4 @@
-"""Payload types in other languages: values written there and here are the same bytes; what cannot be said is refused."""
+"""Generated payload types: same bytes as Python in every language; models a language cannot express are refused."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_c(tmp_path: Path) -> None:
 
 @needs("c++")
 def test_cpp(tmp_path: Path) -> None:
-    """Both headers bring the same structures along, in one program."""
+    """Both headers define the same structures in one program."""
     write(Meter, "c++", tmp_path)
     write(Letter, "c++", tmp_path)
     driver = HERE / "drivers/letter.cpp"
@@ -83,8 +83,8 @@ def test_java(tmp_path: Path) -> None:
     ]
 
 
-def spoilt(at: int, octet: int) -> bytes:
-    return METER_BYTES[:at] + bytes([octet]) + METER_BYTES[at + 1 :]
+def damaged(at: int, byte: int) -> bytes:
+    return METER_BYTES[:at] + bytes([byte]) + METER_BYTES[at + 1 :]
 
 
 def offset(name: str) -> int:
@@ -94,22 +94,22 @@ def offset(name: str) -> int:
 
 
 REFUSED = {
-    "nothing": b"",
+    "empty": b"",
     "too short": METER_BYTES[:-1],
     "too long": METER_BYTES + b"\0",
-    "another version": spoilt(0, 2),
-    "a bit that stands for no field": spoilt(1, METER_BYTES[1] | 4),
-    "no bool": spoilt(offset("valid"), 2),
-    "no member": spoilt(offset("state"), 7),
-    "no flag": spoilt(offset("alarms"), 2),
-    "something behind a text": spoilt(offset("name") + 3, 0),
-    "no UTF-8": spoilt(offset("name") + 1, 0xFF),
-    "an absent value that is not zero": spoilt(offset("temp"), 1),
+    "other version": damaged(0, 2),
+    "unused presence bit": damaged(1, METER_BYTES[1] | 4),
+    "invalid bool": damaged(offset("valid"), 2),
+    "invalid member": damaged(offset("state"), 7),
+    "invalid flag": damaged(offset("alarms"), 2),
+    "bytes after text terminator": damaged(offset("name") + 3, 0),
+    "invalid UTF-8": damaged(offset("name") + 1, 0xFF),
+    "absent value that is not zero": damaged(offset("temp"), 1),
 }
 
 
 @pytest.mark.parametrize("language", list(TOOLS))
-def test_bytes_that_are_refused(language: str, tmp_path: Path) -> None:
+def test_invalid_bytes_are_refused(language: str, tmp_path: Path) -> None:
     if not has_tool(language):
         pytest.skip(f"{TOOLS[language]} is not installed")
     answers = program(language, [Meter], tmp_path)
@@ -125,7 +125,7 @@ def test_bytes_that_are_refused(language: str, tmp_path: Path) -> None:
     ("language", "suffix"), [("c", "h"), ("c++", "hpp"), ("java", "java"), ("c#", "cs"), ("python", "py")]
 )
 def test_golden_files(model: type[TSModel], language: str, suffix: str) -> None:
-    """What is made changes only when it is meant to; TSMODEL_WRITE_GOLDEN=1 writes the files anew."""
+    """Generated code changes only on purpose; TSMODEL_WRITE_GOLDEN=1 rewrites the files."""
     if (model, language) == (Letter, "c"):
         return
     path = HERE / f"golden/{model.__name__}.{suffix}.txt"
@@ -240,8 +240,8 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("language", list(WRITERS))
-def test_values_that_are_not_written(language: str, tmp_path: Path) -> None:
-    """What no reader takes: one such record would spoil every query that finds it."""
+def test_invalid_values_are_refused(language: str, tmp_path: Path) -> None:
+    """One record that no reader accepts would fail every query that finds it."""
     if not has_tool(language):
         pytest.skip(f"{TOOLS[language]} is not installed")
     write(Guarded, language, tmp_path)
@@ -262,11 +262,11 @@ def test_values_that_are_not_written(language: str, tmp_path: Path) -> None:
         run(*compiler, *STRICT, *sanitized, "-I.", main.name, "-o", "main", cwd=tmp_path)
         answers = run("./main", cwd=tmp_path).splitlines()
     first = f"1 {size}" if language == "c" else f"{size}"
-    told = [f"Guarded.{why} 1" if language == "c" else why for _, why in WRITTEN[language]]
-    assert answers == [first, *told]
+    expected = [f"Guarded.{why} 1" if language == "c" else why for _, why in WRITTEN[language]]
+    assert answers == [first, *expected]
 
 
-def test_values_that_are_not_written_by_python(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_values_are_refused_by_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tstorage_client", types.ModuleType("tstorage_client"))
     monkeypatch.setitem(sys.modules, "tstorage_client.payload_type", tsmodel.client.payload_type)
     module = types.ModuleType("guarded")
@@ -285,7 +285,7 @@ def test_values_that_are_not_written_by_python(monkeypatch: pytest.MonkeyPatch) 
             payload_type.to_bytes(value)
 
 
-def pwned(kind: str, name: str) -> Any:
+def injected(kind: str, name: str) -> Any:
     namespace: dict[str, Any] = {"__annotations__": {"x": ts.Int32}, "__module__": __name__}
     if kind == "member":
         namespace = {
@@ -299,16 +299,16 @@ def pwned(kind: str, name: str) -> Any:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", ["member", "model"])
 @pytest.mark.parametrize("name", ["x\nint pwned = 1;", "\\u002a/", "a b", "*/", "1x"])
-def test_names_that_are_code(kind: str, name: str, language: str) -> None:
+def test_names_that_are_not_identifiers_are_refused(kind: str, name: str, language: str) -> None:
     with pytest.raises(SchemaError, match="is not an identifier; rename it"):
-        render(pwned(kind, name), language)
+        render(injected(kind, name), language)
 
 
 @pytest.mark.parametrize("language", ["c", "c++"])
-def test_names_that_are_not_ascii(language: str) -> None:
+def test_non_ascii_names_are_refused(language: str) -> None:
     for kind in ("member", "model"):
         with pytest.raises(SchemaError, match="is not ASCII; rename it"):
-            render(pwned(kind, "Gr\u00f6sse"), language)
+            render(injected(kind, "Gr\u00f6sse"), language)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -326,8 +326,8 @@ def test_units_and_docs_are_comments(language: str) -> None:
     assert all(mark in line.partition("pwned")[0] for line in lines if "pwned" in line)
 
 
-def test_a_namespace(tmp_path: Path) -> None:
-    """Models of the official client's names, in a program that uses all of its namespace."""
+def test_namespace(tmp_path: Path) -> None:
+    """Models named like the official client's types work in a program that imports its whole namespace."""
     if not has_tool("c++"):
         pytest.skip("g++ is not installed")
     names = ["PayloadType", "Record", "Key", "Channel"]
@@ -346,7 +346,7 @@ def test_a_namespace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("namespace", ["", "a b", "a::", "class", "std", "a::EOF", "a::b { int x; }", "1a"])
-def test_namespaces_that_are_none(namespace: str) -> None:
+def test_invalid_namespaces_are_refused(namespace: str) -> None:
     with pytest.raises(SchemaError, match="cannot be a namespace"):
         render(Meter, "c++", namespace=namespace)
     with pytest.raises(SchemaError, match="is only for C"):
@@ -390,7 +390,7 @@ class Small(TSStruct):
         (ts.Enumerated[Wide], {"storage": ts.Int64}, "c", "an enumerator in C must fit into int"),
     ],
 )
-def test_refusals(annotation: Any, options: dict[str, Any], language: str, why: str) -> None:
+def test_inexpressible_types_are_refused(annotation: Any, options: dict[str, Any], language: str, why: str) -> None:
     made: Any = type(TSModel)("Made", (TSModel,), {"__annotations__": {"x": annotation}, "x": field(**options)})
     with pytest.raises(SchemaError, match=r"Made.x cannot be expressed in ") as caught:
         render(made, language)
@@ -398,7 +398,7 @@ def test_refusals(annotation: Any, options: dict[str, Any], language: str, why: 
     assert (caught.value.model, caught.value.field) == ("Made", "x")
 
 
-def test_a_refusal_within_a_structure_names_the_path() -> None:
+def test_refusal_inside_structure_names_the_path() -> None:
     class Inner(TSStruct):
         half: ts.Float16
 
@@ -409,7 +409,7 @@ def test_a_refusal_within_a_structure_names_the_path() -> None:
         render(Made, "java")
 
 
-def test_what_is_no_byte_layout() -> None:
+def test_models_and_languages_without_code() -> None:
     class Message(TSModel, encoding="json"):
         x: ts.Int32
 
@@ -424,7 +424,7 @@ def test_what_is_no_byte_layout() -> None:
         render(Meter, "rust")
 
 
-def test_two_types_of_one_name() -> None:
+def test_types_with_same_name_are_refused() -> None:
     def another() -> type[TSStruct]:
         class Small(TSStruct):
             y: ts.UInt16
@@ -441,8 +441,8 @@ def test_two_types_of_one_name() -> None:
 
 
 @pytest.mark.parametrize("language", list(TOOLS))
-def test_names_that_are_taken(language: str, tmp_path: Path) -> None:
-    """Keywords, names of types, and names that the generated code gives."""
+def test_reserved_names(language: str, tmp_path: Path) -> None:
+    """Keywords, type names, and names used by the generated code."""
     if not has_tool(language):
         pytest.skip(f"{TOOLS[language]} is not installed")
     names = [
@@ -469,9 +469,9 @@ def test_names_that_are_taken(language: str, tmp_path: Path) -> None:
     assert program(language, [made], tmp_path)([(0, payload)]) == [f"ok {payload.hex()}"]
 
 
-def test_one_enumeration_in_several_numbers() -> None:
+def test_enumeration_with_several_storages() -> None:
     source = render(Meter, "c#")
-    assert "public enum State : short" in source, "one that holds what UInt8 and Int16 hold"
+    assert "public enum State : short" in source, "the type must hold both UInt8 and Int16"
 
 
 def test_languages() -> None:
@@ -481,7 +481,7 @@ def test_languages() -> None:
     assert all(Meter.fingerprint in render(Meter, language) for language in LANGUAGES)
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: str) -> Done:
@@ -503,7 +503,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def named(name: str, kind: str) -> Any:
-    """A model with a type of this name: an enumeration, a set of flags, or a structure."""
+    """A model with an enumeration, flags or structure of this name."""
     annotation: Any
     if kind == "structure":
         annotation = ts.Nested[type(TSStruct)(name, (TSStruct,), {"__annotations__": {"x": ts.UInt8}})]  # type: ignore[misc]
@@ -524,11 +524,11 @@ SCOPE = {
     "c++": ["PayloadType", "PayloadTypeValue"],
     "java": ["PayloadType", "In", "Out", "String", "IllegalArgumentException", "Override", "Float", "Double", "Optional"],
 }
-"""Names that the generated file, or what it includes, uses itself."""
+"""Names used by the generated file or its includes."""
 
 
 @pytest.mark.parametrize("language", list(SCOPE))
-def test_types_named_as_the_code_around_them(language: str, tmp_path: Path) -> None:
+def test_types_named_like_surrounding_code(language: str, tmp_path: Path) -> None:
     if not has_tool(language):
         pytest.skip(f"{TOOLS[language]} is not installed")
     made = [named(name, kind) for name in SCOPE[language] for kind in ("enumeration", "flags", "structure")]
@@ -536,8 +536,8 @@ def test_types_named_as_the_code_around_them(language: str, tmp_path: Path) -> N
     assert answers == ["ok 01"] * len(made)
 
 
-def test_an_enumeration_named_as_the_base_class_of_cpp() -> None:
-    """Inside of its subclasses `PayloadType` is the base class, whatever is around them."""
+def test_enumeration_named_like_cpp_base_class() -> None:
+    """Inside its subclasses `PayloadType` always means the base class."""
     source = render(named("PayloadType", "enumeration"), "c++")
     assert "enum class PayloadType : std::int64_t {" in source
     assert "using PayloadTypeValue = PayloadType;" in source
@@ -545,8 +545,8 @@ def test_an_enumeration_named_as_the_base_class_of_cpp() -> None:
     assert "static_cast<PayloadType>(" not in source
 
 
-def test_an_enumerator_that_csharp_keeps_for_itself() -> None:
-    made = pwned("member", "value__")
+def test_enumerator_reserved_by_csharp() -> None:
+    made = injected("member", "value__")
     assert "value___ = 1," in render(made, "c#")
 
 
@@ -576,7 +576,7 @@ CODE = [
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("text", CODE)
-def test_no_text_of_a_model_becomes_code(text: str, language: str) -> None:
+def test_units_and_docs_never_become_code(text: str, language: str) -> None:
     class Inner(TSStruct):
         x: ts.UInt8 = field(unit=text, doc=text)
 
@@ -586,7 +586,7 @@ def test_no_text_of_a_model_becomes_code(text: str, language: str) -> None:
         maybe: ts.Nullable[int] = field(item=ts.Int16, doc="pwned")
         volts: ts.Float32 = field(doc="pwned")
 
-    class Said(TSModel):
+    class Described(TSModel):
         inner: ts.Nested[Inner] = field(unit=text, doc=text)
         low: ts.Bits = field(bits=3, unit=text, doc=text)
         maybe: ts.Nullable[int] = field(item=ts.Int16, unit=text, doc=text)
@@ -595,20 +595,20 @@ def test_no_text_of_a_model_becomes_code(text: str, language: str) -> None:
     mark = "#" if language == "python" else "//"
 
     def code(model: type[TSModel]) -> list[str]:
-        """The lines without what begins a comment."""
+        """The lines without comments."""
         source = render(model, language).replace(model.__name__, "Made")
         lines = source.split("\n")
-        assert not any(line.endswith(("\\", "??/")) for line in lines), "would join two lines"
+        assert not any(line.endswith(("\\", "??/")) for line in lines), "a trailing backslash would join two lines"
         assert source.isprintable() or set(filter(lambda each: not each.isprintable(), source)) <= {"\n"}
         kept = (line.partition(mark)[0].rstrip() for line in lines if not line.lstrip().startswith(("#ifndef", "#define")))
         return [line for line in kept if line]
 
-    assert code(Said) == code(Plain)
+    assert code(Described) == code(Plain)
     if language == "java":
-        assert "\\u000a" not in render(Said, language).replace("\\\\", "")
+        assert "\\u000a" not in render(Described, language).replace("\\\\", "")
 
 
-def test_what_to_do_without_jinja(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_jinja_has_install_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     rendering._environment.cache_clear()
     frames._known.pop("jinja2", None)
     monkeypatch.setitem(sys.modules, "jinja2", None)

@@ -1,4 +1,4 @@
-"""Growing arrays: their contents, and when they copy."""
+"""Growing arrays: contents and copies."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DTYPES = [np.dtype("<i8"), np.dtype("?"), np.dtype([("a", "<i4"), ("b", "S3")]),
 
 
 def some(dtype: np.dtype[Any], count: int, seed: int) -> np.ndarray[Any, Any]:
-    octets = np.random.default_rng(seed).integers(0, 2, count * dtype.itemsize, np.uint8)
-    return octets.view(dtype.base).reshape(count, *dtype.shape)
+    data = np.random.default_rng(seed).integers(0, 2, count * dtype.itemsize, np.uint8)
+    return data.view(dtype.base).reshape(count, *dtype.shape)
 
 
 @given(st.sampled_from(DTYPES), st.lists(st.lists(st.integers(0, 90), max_size=8), min_size=1, max_size=3))

@@ -56,7 +56,7 @@ def test_lists_of_records_are_tables(session: Any) -> None:
     assert "0 rows" in session.query(Reading).mid(5).all()._repr_html_()
 
 
-def test_everything_else_is_a_table(session: Any) -> None:
+def test_other_objects_are_tables(session: Any) -> None:
     query = session.query(Reading)
     assert "key ranges" in query._repr_html_()
     assert "little-endian" in Reading.layout._repr_html_()
@@ -73,7 +73,7 @@ def test_everything_else_is_a_table(session: Any) -> None:
     assert "<td>0</td>" in session.flush()._repr_html_()
 
 
-def test_a_line_for_each_series(session: Any) -> None:
+def test_plot_draws_one_line_per_series(session: Any) -> None:
     axes = session.query(Reading).plot("volts")
     lines = {line.get_label(): line for line in axes.get_lines()}
     assert set(lines) == {"mid 1", "mid 2"}
@@ -82,7 +82,7 @@ def test_a_line_for_each_series(session: Any) -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("cap", "volts [V]")
 
 
-def test_several_columns_of_one_series(session: Any) -> None:
+def test_plot_several_columns_of_one_series(session: Any) -> None:
     axes = session.query(Reading).mid(1).plot([Reading.total, "temp"], by="mid")
     total, temp = axes.get_lines()
     assert (total.get_label(), temp.get_label()) == ("total", "temp")
@@ -124,7 +124,7 @@ def test_windows(session: Any) -> None:
 @pytest.mark.parametrize(
     ("y", "message"), [("note", "plot.. draws numbers; note is"), ("amps", "'amps' is not a column of Reading")]
 )
-def test_refused_charts(session: Any, y: str, message: str) -> None:
+def test_invalid_columns_are_refused(session: Any, y: str, message: str) -> None:
     with pytest.raises(QueryError, match=message):
         session.query(Reading).plot(y)
 
@@ -148,7 +148,7 @@ def test_invalid_options_of_charts_are_refused_by_name(session: Any, options: di
         session.query(Reading).plot(**options)
 
 
-def test_no_records_are_an_empty_chart(session: Any) -> None:
+def test_chart_without_records(session: Any) -> None:
     assert len(session.query(Reading).mid(9).plot("volts").get_lines()) == 1
 
 

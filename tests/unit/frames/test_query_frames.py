@@ -165,9 +165,9 @@ class Edges(TSModel, moid=9):
 @pytest.fixture
 def edges() -> Iterator[Query[Edges]]:
     key = {"cid": 1, "mid": 1, "cap": 0}
-    there = {"sentinel": -(2**63), "tiny": 254, "yes": True, "kept": State.ON, "ratio": math.nan, "whole": 2**53 + 1}
+    present = {"sentinel": -(2**63), "tiny": 254, "yes": True, "kept": State.ON, "ratio": math.nan, "whole": 2**53 + 1}
     with connect("memory:") as session:
-        session.add(Edges(**key, wide=2**53 + 1, unsigned=2**64 - 1, **there))
+        session.add(Edges(**key, wide=2**53 + 1, unsigned=2**64 - 1, **present))
         session.add(
             Edges(**key, **dict.fromkeys(("wide", "unsigned", "sentinel", "tiny", "yes", "kept", "ratio")), whole=1)
         )
@@ -214,7 +214,7 @@ def test_pandas_over_arrow_distinguishes_nan_and_null(edges: Query[Edges]) -> No
         edges.to_pandas(dtype_backend="pyarrow", tz="Nowhere/Land")
 
 
-def test_a_duration_that_pandas_takes_for_missing_is_refused() -> None:
+def test_duration_that_pandas_reads_as_nat_is_refused() -> None:
     with connect("memory:") as session:
         session.add_columns(Long, cid=1, mid=1, moid=1, cap=0, took=np.array([-(2**63), 5]))
         session.flush()
@@ -257,7 +257,7 @@ class Known(TSModel):
     moment: Nested[Moment]
 
 
-def test_nanoseconds_in_pandas_columns_of_objects_stay() -> None:
+def test_nanoseconds_in_pandas_object_columns_are_kept() -> None:
     times = [pd.Timestamp("2001-01-01T00:00:00.000000007Z"), pd.Timestamp("2001-01-01T00:00:00.000000008Z")]
     frame = pd.DataFrame({"cid": 1, "mid": 1, "moid": 1, "cap": [1, 2]})
     frame["at"] = pd.Series(times, dtype=object)
@@ -279,7 +279,7 @@ class Marks(TSModel):
 
 @pytest.mark.parametrize("options", [{}, {"tz": "Europe/Warsaw"}, {"dtype_backend": "pyarrow"}])
 def test_arrays_of_times_survive_pandas(options: dict[str, Any]) -> None:
-    """pyarrow makes NumPy arrays of them, which have no time zone: NumPy's times are in UTC."""
+    """pyarrow turns them into NumPy arrays, which have no time zone and mean UTC."""
     rows = [Marks(cid=1, mid=1, moid=1, cap=n, times=[n, START][:n], pair=[n, -n]) for n in range(3)]
     with connect("memory:") as session, connect("memory:") as other:
         session.add_all(rows)
@@ -312,7 +312,7 @@ def test_streams(query: Query[Reading]) -> None:
         query.iter_arrow(batch_size=0)
 
 
-def test_a_query_is_an_arrow_stream(query: Query[Reading]) -> None:
+def test_query_is_an_arrow_stream(query: Query[Reading]) -> None:
     assert pa.table(query) == query.to_arrow()
     assert pl.DataFrame(query)["volts"].sum() == 22.5
     assert duckdb.sql("SELECT meter, count(*) FROM query GROUP BY meter ORDER BY meter").fetchall() == [
@@ -335,7 +335,7 @@ def test_payloads_of_variable_size() -> None:
 @pytest.mark.parametrize(
     ("columns", "wording"),
     [
-        (["nothing"], "'nothing' is not a column of Reading, which has cid, meter, moid, cap, acq, volts"),
+        (["watts"], "'watts' is not a column of Reading, which has cid, meter, moid, cap, acq, volts"),
         ([Note.text], "is not a column of Reading"),
         ([5], "columns are given by name, or as Reading.volts, not 5 (int)"),
         ([["volts"]], "columns are given by name, or as Reading.volts, not ['volts'] (list)"),
@@ -343,9 +343,9 @@ def test_payloads_of_variable_size() -> None:
     ],
 )
 def test_unknown_columns_are_refused(query: Query[Reading], columns: Any, wording: str) -> None:
-    for end in (query.to_numpy, query.columns, query.to_arrow, query.to_pandas, query.to_polars, query.iter_arrow):
+    for sink in (query.to_numpy, query.columns, query.to_arrow, query.to_pandas, query.to_polars, query.iter_arrow):
         with pytest.raises(QueryError) as caught:
-            end(*columns)
+            sink(*columns)
         assert wording in str(caught.value)
 
 
@@ -402,7 +402,7 @@ def test_invalid_options_are_refused_by_name(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_mismatches_are_handled_as_by_other_sinks(query: Query[Reading]) -> None:
+def test_mismatches_follow_on_error(query: Query[Reading]) -> None:
     class Both(TSModel):
         volts: Float32
         more: Text = field(size=60)
@@ -412,7 +412,7 @@ def test_mismatches_are_handled_as_by_other_sinks(query: Query[Reading]) -> None
     assert Both.query.on_error("skip").to_arrow().num_rows == 0
 
 
-def test_a_time_that_arrow_cannot_hold() -> None:
+def test_time_outside_arrow_range_is_refused() -> None:
     with connect("memory:") as session:
         session.add(Note(cid=1, mid=1, cap=2**63 - 2, text=""))
         session.flush()
@@ -440,7 +440,7 @@ def test_parquet(query: Query[Reading], tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["readings.parquet"]
 
 
-def test_a_file_that_is_not_parquet(tmp_path: Path) -> None:
+def test_invalid_parquet_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "readings.parquet"
     path.write_text("cid,mid")
     with connect("memory:") as session, pytest.raises(SessionError, match="readings.parquet cannot be read as Parquet: "):
@@ -448,19 +448,20 @@ def test_a_file_that_is_not_parquet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "end", "hint"),
+    ("module", "sink", "hint"),
     [
         ("pyarrow", "to_arrow", r"pip install 'tstorage-model\[arrow\]'"),
         ("pandas", "to_pandas", r"pip install 'tstorage-model\[pandas\]'"),
         ("polars", "to_polars", r"pip install 'tstorage-model\[polars\]'"),
     ],
 )
-def test_a_missing_library(
-    query: Query[Reading], monkeypatch: pytest.MonkeyPatch, module: str, end: str, hint: str
+def test_missing_library_has_install_hint(
+    query: Query[Reading], monkeypatch: pytest.MonkeyPatch, module: str, sink: str, hint: str
 ) -> None:
+    pa.array([0])  # pyarrow looks for pandas on first use and must find it
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingLibraryError, match=hint) as caught:
-        getattr(query, end)()
+        getattr(query, sink)()
     assert caught.value.library == module
 
 
@@ -480,7 +481,7 @@ def test_async() -> None:
     asyncio.run(run())
 
 
-def test_a_session_stays_usable(query: Query[Reading]) -> None:
+def test_session_stays_usable_after_partial_iteration(query: Query[Reading]) -> None:
     for batch in query.iter_arrow(batch_size=1):
         assert batch.num_rows == 1
         break

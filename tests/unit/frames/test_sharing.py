@@ -1,4 +1,4 @@
-"""Columns of the embedded file that Arrow shares equal copied ones, and do not change."""
+"""Arrow columns that share memory with the embedded store equal copied ones and do not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models within the classes of cattrs users."""
+"""Models inside attrs classes converted with cattrs."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def converter(**options: bool) -> cattrs.Converter:
     return made
 
 
-def test_models_anywhere_in_a_class() -> None:
+def test_models_nested_in_attrs_class() -> None:
     report = converter().structure(DATA, Report)
     assert report == Report("ann", [READING])
     assert converter().unstructure(report) == DATA
     assert converter().structure({"author": "ann", "readings": [READING]}, Report) == report, (
-        "objects are taken as they are"
+        "existing objects pass through unchanged"
     )
 
 
-def test_spellings() -> None:
+def test_options() -> None:
     made = cattrs.Converter()
     register(made, times="ns", unknown="ignore")
     assert made.unstructure(READING)["cap"] == 4
@@ -56,7 +56,7 @@ def test_spellings() -> None:
         register(made, times="never")  # type: ignore[arg-type]
 
 
-def test_every_fault_with_its_path() -> None:
+def test_all_faults_are_reported_with_paths() -> None:
     bad = {**READING.to_dict(), "counter": "x", "phase": {"volts": None}}
     with pytest.raises(cattrs.ClassValidationError) as caught:
         converter().structure({"author": "ann", "readings": [bad]}, Report)
@@ -66,15 +66,15 @@ def test_every_fault_with_its_path() -> None:
     ]
 
 
-def test_one_error_without_detailed_validation() -> None:
+def test_conversion_error_without_detailed_validation() -> None:
     with pytest.raises(ConversionError, match="Reading: counter: 'x'"):
         converter(detailed_validation=False).structure({**READING.to_dict(), "counter": "x"}, Reading)
 
 
-def test_a_value_that_the_field_cannot_store() -> None:
-    spoilt = Reading(cid=1, mid=2, moid=3, cap=4, counter=2**31, phase=Phase(volts=1.5))
+def test_unstorable_value_is_refused() -> None:
+    invalid = Reading(cid=1, mid=2, moid=3, cap=4, counter=2**31, phase=Phase(volts=1.5))
     with pytest.raises(EncodeError, match=r"Reading\.counter: 2147483648 \(int\) is not an int") as caught:
-        converter().unstructure(spoilt)
+        converter().unstructure(invalid)
     assert caught.value.field == "counter"
 
 
@@ -84,7 +84,7 @@ def test_other_errors_are_formatted_by_cattrs() -> None:
     assert cattrs.transform_error(caught.value, format_exception=format_exception) == ["required field missing @ $.author"]
 
 
-def test_their_place_until_now() -> None:
+def test_old_import_path_still_works() -> None:
     assert tsmodel.model.conversion.register is tsmodel.interop.register
     assert tsmodel.model.conversion.format_exception is tsmodel.interop.format_exception
     with pytest.raises(AttributeError, match="has no attribute 'registers'"):

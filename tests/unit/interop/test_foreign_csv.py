@@ -1,4 +1,4 @@
-"""CSV files of other programs: local times, formats of times, decimal commas by column, lines in front of the header."""
+"""CSV files from other programs: local times, time formats, decimal commas per column, lines before the header."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load(text: str, **options: Any) -> list[Reading]:
     return list(Reading.load_csv(io.StringIO(text, newline=""), **options))
 
 
-def test_times_by_the_clocks_of_a_zone() -> None:
+def test_local_times() -> None:
     text = (
         "meter,cap,seen,due\n1,2026-07-01 12:00,2026-01-01T00:00:00.123456789,2026-01-01T01:00:00Z\n"
         "1,2026-07-01,,\n1,5,5,5000\n"
@@ -45,7 +45,7 @@ def test_times_by_the_clocks_of_a_zone() -> None:
 
 
 @pytest.mark.parametrize(("ambiguous", "utc"), [("earlier", "00:30"), ("later", "01:30")])
-def test_times_that_the_clocks_show_twice(ambiguous: Any, utc: str) -> None:
+def test_ambiguous_local_times(ambiguous: Any, utc: str) -> None:
     text = "meter,cap\n1,2026-10-25T02:30:00\n"
     (row,) = load(text, tz="Europe/Vienna", ambiguous=ambiguous)
     assert to_iso(row.cap) == f"2026-10-25T{utc}:00Z"
@@ -54,7 +54,7 @@ def test_times_that_the_clocks_show_twice(ambiguous: Any, utc: str) -> None:
 
 
 @pytest.mark.parametrize("ambiguous", ["raise", "earlier", "later"])
-def test_times_that_the_clocks_skip(ambiguous: Any) -> None:
+def test_nonexistent_local_times_are_refused(ambiguous: Any) -> None:
     with pytest.raises(ConversionError, match="does not exist in"):
         load("meter,cap\n1,2026-03-29T02:30:00\n", tz="Europe/Vienna", ambiguous=ambiguous)
 
@@ -62,7 +62,7 @@ def test_times_that_the_clocks_skip(ambiguous: Any) -> None:
 @given(
     st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2060, 1, 1)), st.sampled_from(["Europe/Vienna", "America/St_Johns"])
 )
-def test_local_times_are_those_of_zoneinfo(moment: dt.datetime, name: str) -> None:
+def test_local_times_match_zoneinfo(moment: dt.datetime, name: str) -> None:
     zone = ZoneInfo(name)
     both = [moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
     utc = [each.astimezone(dt.timezone.utc) for each in both]
@@ -85,7 +85,7 @@ def test_local_times_are_those_of_zoneinfo(moment: dt.datetime, name: str) -> No
         ("unix_ns", "1782900000000000000"),
     ],
 )
-def test_formats_of_times(form: str, cell: str) -> None:
+def test_time_formats(form: str, cell: str) -> None:
     (row,) = load(f"meter,cap\n1,{cell}\n", tz="Europe/Vienna", time_format=form)
     assert to_iso(row.cap) == "2026-07-01T10:00:00Z"
     (row,) = load(f"meter,cap,seen\n1,{cell},5\n", tz="Europe/Vienna", time_format={"cap": form})
@@ -93,7 +93,7 @@ def test_formats_of_times(form: str, cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", ["", "x", "1e999", "NaN", "1_0", "0.0000000001", "9" * 30, "٣"])
-def test_what_is_no_unix_time(cell: str) -> None:
+def test_invalid_unix_time_is_refused(cell: str) -> None:
     with pytest.raises(ConversionError, match="line 2, column 'cap'"):
         load(f"meter,cap\n1,{cell}\n", time_format="unix")
 
@@ -110,7 +110,7 @@ def test_date_and_time_in_two_columns() -> None:
         load("date,time,meter\nx,12:00,1\n", join={"when": ["date", "time"]}, columns={"when": "cap"}, tz="UTC")
 
 
-def test_decimal_points_by_column() -> None:
+def test_decimal_comma_per_column() -> None:
     text = 'meter;cap;volts;amps\n1;5;"1,5";2.5\n'
     (row,) = load(text, delimiter=";", decimal={"volts": ","})
     assert (row.volts, row.amps) == (1.5, 2.5)
@@ -118,13 +118,13 @@ def test_decimal_points_by_column() -> None:
         load("meter;cap;volts\n1;5;1.5\n", delimiter=";", decimal={"volts": ","})
 
 
-def test_several_cells_that_stand_for_null() -> None:
+def test_several_null_markers() -> None:
     rows = load("meter,cap,seen,note\n1,5,NA,NA\n1,5,,x\n1,5,-,y\n", null=["", "NA", "-"])
     assert [row.seen for row in rows] == [None, None, None]
     assert [row.note for row in rows] == ["NA", "x", "y"]
 
 
-def test_lines_in_front_of_the_header() -> None:
+def test_lines_before_the_header() -> None:
     text = 'Export of "today"\n\nmeter,cap\n1,5\n1,x\n'
     with pytest.raises(ConversionError, match="line 5, column 'cap'"):
         load(text, skip_lines=2)
@@ -149,7 +149,7 @@ def test_lines_in_front_of_the_header() -> None:
         ({"skip_lines": -1}, "skip_lines"),
     ],
 )
-def test_arguments_that_cannot_be(options: Mapping[str, Any], wording: str) -> None:
+def test_invalid_arguments_are_refused(options: Mapping[str, Any], wording: str) -> None:
     with pytest.raises(ValueError, match=wording):
         load("meter,cap\n1,5\n", **options)
 
@@ -163,7 +163,7 @@ def test_arguments_that_cannot_be(options: Mapping[str, Any], wording: str) -> N
         ({"join": {"cap": ["cap"]}}, "'cap'.*is a column of the file"),
     ],
 )
-def test_columns_that_there_are_not(options: Mapping[str, Any], wording: str) -> None:
+def test_unknown_columns_are_refused(options: Mapping[str, Any], wording: str) -> None:
     with pytest.raises(ConversionError, match=wording):
         load("meter,cap\n1,5\n", **options)
 
@@ -172,8 +172,8 @@ class Note(TSModel):
     text: Text = field(prefix=UInt32)
 
 
-def test_cells_of_any_size_that_a_record_can_have() -> None:
-    """By default, the csv module takes 131,072 characters."""
+def test_cells_beyond_the_csv_module_limit() -> None:
+    """By default the csv module refuses cells of more than 131,072 characters."""
     written = [Note(cid=1, mid=1, moid=1, cap=0, text='a "quote", ' * 20_000)]
     file = io.StringIO(newline="")
     Note.dump_csv(written, file)
@@ -181,8 +181,8 @@ def test_cells_of_any_size_that_a_record_can_have() -> None:
     assert list(Note.load_csv(file)) == written
 
 
-def test_files_that_lack_the_mark_of_their_encoding(tmp_path: Path) -> None:
-    """Python raises a bare UnicodeError there."""
+def test_utf16_file_without_bom_is_refused(tmp_path: Path) -> None:
+    """Python alone raises a bare UnicodeError."""
     path = tmp_path / "notes"
     path.write_text("cid,mid,moid,cap,text\n1,1,1,0,a\n")
     for load in (Note.load_csv, Note.load_jsonl):

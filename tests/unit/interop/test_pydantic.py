@@ -1,4 +1,4 @@
-"""Models as types of pydantic, as bodies and responses of FastAPI, and as dataclasses."""
+"""Models as pydantic types, FastAPI bodies and responses, and dataclasses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Phase(TSStruct):
 class Reading(TSModel, cid=1, moid=7):
     meter: Mid
     at: Cap
-    state: Enumerated[State] = field(doc="as the switch says")
+    state: Enumerated[State] = field(doc="as reported by the switch")
     total: Scaled = field(digits=3, ge=0)
     l1: Nested[Phase]
     samples: Array[Int16] = field(item=Int16, length=2)
@@ -59,7 +59,7 @@ def reading() -> Reading:
     return Reading.from_dict(PLAIN)
 
 
-def test_values_are_read_and_written_as_json_is() -> None:
+def test_validation_and_serialization_match_json() -> None:
     adapter = pydantic.TypeAdapter(list[Reading])
     assert adapter.validate_python([PLAIN]) == [reading()]
     assert adapter.validate_json(json.dumps([PLAIN])) == [reading()]
@@ -68,24 +68,24 @@ def test_values_are_read_and_written_as_json_is() -> None:
     assert adapter.dump_python([reading()], mode="json") == [WRITTEN]
 
 
-def test_an_object_stays_what_it_is() -> None:
+def test_existing_object_is_not_copied() -> None:
     one = reading()
     assert Order(name="x", reading=one).reading is one
 
 
-def test_a_field_of_a_pydantic_model_survives_the_way_through_json() -> None:
+def test_pydantic_model_round_trips_through_json() -> None:
     order = Order(name="x", reading=reading(), others={"a": reading()}, maybe=reading())
     assert Order.model_validate_json(order.model_dump_json()) == order
 
 
-def test_each_fault_is_an_error_at_its_place() -> None:
-    wrong = {**PLAIN, "meter": "x", "l1": {"volts": "{high}"}, "samples": [1, "two"], "nothing": 1}
+def test_each_fault_has_its_location() -> None:
+    wrong = {**PLAIN, "meter": "x", "l1": {"volts": "{high}"}, "samples": [1, "two"], "unknown": 1}
     del wrong["state"]
     with pytest.raises(pydantic.ValidationError) as caught:
         Order.model_validate({"name": "x", "reading": wrong})
     errors = {each["loc"]: each["msg"] for each in caught.value.errors()}
     assert set(errors) == {
-        ("reading", "nothing"),
+        ("reading", "unknown"),
         ("reading", "meter"),
         ("reading", "l1", "volts"),
         ("reading", "samples", 1),
@@ -95,7 +95,7 @@ def test_each_fault_is_an_error_at_its_place() -> None:
     assert errors["reading", "state"] == "is missing, and has no default"
 
 
-def test_what_is_no_mapping_is_an_error() -> None:
+def test_non_mapping_is_refused() -> None:
     with pytest.raises(pydantic.ValidationError, match="is not an object with the fields of Reading"):
         pydantic.TypeAdapter(Reading).validate_python(5)
 
@@ -105,7 +105,7 @@ def test_json_schema() -> None:
     described = schema["$defs"]["Reading"]
     assert schema["properties"]["reading"] == {"$ref": "#/$defs/Reading"}
     assert described["properties"]["at"] == {"type": "string", "format": "date-time"}
-    assert described["properties"]["state"] == {"enum": ["OFF", "ON"], "description": "as the switch says"}
+    assert described["properties"]["state"] == {"enum": ["OFF", "ON"], "description": "as reported by the switch"}
     assert described["properties"]["l1"]["properties"]["volts"]["x-unit"] == "V"
     assert described["required"] == ["meter", "at", "state", "total", "l1", "samples"]
     written = Order.model_json_schema(mode="serialization")["$defs"]["Reading"]
@@ -152,7 +152,7 @@ def test_objects_are_dataclasses() -> None:
     assert pprint.pformat([one]) == f"[{one!r}]"
 
 
-def test_lists_of_objects_become_frames() -> None:
+def test_data_frames_from_lists_of_objects() -> None:
     class Narrow(TSModel):
         number: Int16
 
@@ -162,7 +162,7 @@ def test_lists_of_objects_become_frames() -> None:
         assert list(frame["number"]) == [0, 1, 2]
 
 
-def test_a_subclass_has_its_own_fields() -> None:
+def test_subclass_fields() -> None:
     class Base(TSModel, abstract=True):
         number: Int16
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import queue
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from tsmodel import AsyncSession, Int32, Session, TSModel
-from tsmodel import backend as earlier
 from tsmodel.backend import AcqInterval, Scan, ScanBudget
 from tsmodel.errors import TransportError
 from tsmodel.io.fetching import AsyncScan
@@ -209,20 +212,38 @@ def test_an_asynchronous_session_calls_a_blocking_backend_in_threads() -> None:
     asyncio.run(check())
 
 
-def test_the_store_has_no_budget() -> None:
-    assert open_store(None).scan_budget.take(5) == 0
+def test_a_thread_may_collect_the_abandoned_query_while_it_hands_over_a_chunk() -> None:
+    is_abandoned = threading.Event()
 
+    class Slow(Meeting):
+        def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
+            if box.min.mid > 0:
+                is_abandoned.wait(20)
+            return (yield from super()._chunks(box))
 
-def test_earlier_names_still_work() -> None:
-    class Earlier(Meeting):
-        def __init__(self) -> None:
-            super().__init__(budget=3, meet=4)
-            self.spare = self.__dict__.pop("scan_budget")
+    def collect(frame: FrameType, event: str, function: Any) -> None:
+        in_queue = event == "call" and frame.f_code in (queue.Queue._put.__code__, queue.Queue._get.__code__)
+        if is_abandoned.is_set() and (in_queue or (event == "c_call" and function.__name__ == "put")):
+            gc.collect()
 
-    backend = Earlier()
-    with Session(backend) as session:  # type: ignore[arg-type]
+    backend = Slow(budget=3, meet=1)
+    with Session(backend) as session:
         session.add_all(rows())
         session.flush()
-        assert session.query(Reading).mid(0, 2, 4, 6).count() == 2000
-    assert earlier.Spare is ScanBudget
-    assert earlier.AsyncScan is AsyncScan
+        query = iter(session.query(Reading).mid(0, 2, 4, 6))
+        threading.setprofile(collect)
+        gc.disable()
+        try:
+            assert next(query).mid == 0
+            cycle: list[Any] = [query]
+            cycle.append(cycle)
+            del cycle, query
+            is_abandoned.set()
+            assert settled(backend, 3)
+        finally:
+            gc.enable()
+            threading.setprofile(None)  # type: ignore[arg-type]
+
+
+def test_the_store_has_no_budget() -> None:
+    assert open_store(None).scan_budget.take(5) == 0

@@ -26,7 +26,7 @@ def test_impossible_positions_are_refused(tmp_path: Path, acq: int, taken: int) 
         Checkpoint(path, {}).load()
 
 
-def test_a_file_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+def test_deeply_nested_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "seen.json"
     path.write_text('{"other": ' + "[" * 100_000 + "]" * 100_000 + "}")
     with pytest.raises(CheckpointError, match="is not a checkpoint"):

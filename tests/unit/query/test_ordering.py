@@ -36,7 +36,7 @@ def readings(count: int, **key: Any) -> list[Reading]:
     return [Reading(**{"cid": 1, "mid": 1, "moid": 7, "cap": n, "volts": n % 7, **key}) for n in range(count)]
 
 
-def test_names_and_minus_signs() -> None:
+def test_column_names_and_minus_signs() -> None:
     assert (
         Reading.query.order_by("cap", -Reading.volts).spec == Reading.query.order_by(Reading.cap, Reading.volts.desc()).spec
     )
@@ -58,7 +58,7 @@ def test_refused_orders() -> None:
         query.max_rows_in_memory(0)
 
 
-def test_the_first_of_many_in_bounded_memory() -> None:
+def test_order_with_limit_uses_bounded_memory() -> None:
     with connect("memory:", batch_size=10**6) as session:
         session.add_all(readings(200_000))
         session.flush()
@@ -74,7 +74,7 @@ def test_the_first_of_many_in_bounded_memory() -> None:
             query.latest().count()
 
 
-def test_only_the_newest_versions_are_held() -> None:
+def test_latest_holds_only_newest_versions() -> None:
     with connect("memory:", batch_size=10**6) as session:
         for _ in range(4):
             session.add_all(readings(60_000))
@@ -94,7 +94,7 @@ def test_as_of_and_revisions() -> None:
         assert [row.volts for row in query.as_of(second.acq_max)] == [0.0, 99.0]
         assert query.as_of(first.acq_min - 1).all() == []
         assert [row.volts for row in session.query(Reading).revisions()] == [0.0, 1.0, 99.0]
-        # An old version does not appear because the new one does not meet the condition.
+        # An old version must not reappear when the new one fails the condition.
         assert query.latest().where(Reading.volts < 50).count() == 1
 
 
@@ -243,9 +243,9 @@ def test_last() -> None:
 
 
 @pytest.mark.parametrize("step", ["first_per_series", "last_per_series"])
-def test_a_limit_of_series_applies_after_all_records(step: str) -> None:
-    """Enough records that some are dropped. Then some follow that are further from the edge, and some that are
-    nearer and have other values."""
+def test_limit_of_series_applies_after_all_records(step: str) -> None:
+    """There are enough records that some are dropped; then come records further from the edge, and nearer ones with
+    other values."""
     count, sign = 200_000, 1 if step == "last_per_series" else -1
     mids = np.arange(count) % 10
     caps = sign * np.arange(count)
@@ -271,7 +271,7 @@ def test_a_limit_of_series_applies_after_all_records(step: str) -> None:
 
 
 @pytest.mark.parametrize("step", ["order_by", "latest", "last_per_series"])
-def test_the_memory_limit_holds_from_the_first_record(step: str) -> None:
+def test_memory_limit_holds_from_the_first_record(step: str) -> None:
     with connect("memory:") as session:
         session.add_all(readings(1000))
         session.add_all(readings(1000, cid=2))

@@ -1,4 +1,4 @@
-"""The steps and sinks of a query: what they mean, what they read, and what they refuse."""
+"""Query steps and sinks: key ranges, what is read, and refusals."""
 
 from __future__ import annotations
 
@@ -184,12 +184,12 @@ def test_refusals(make, wording: str) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("name", ["cid", "mid", "moid", "cap", "acq"])
-def test_a_range_that_ends_before_it_begins(name: str) -> None:
+def test_reversed_range_is_refused(name: str) -> None:
     with pytest.raises(QueryError, match=rf"{name}_between\(5, 3\) is empty: its end lies below its start; swap them"):
         getattr(Reading.query, f"{name}_between")(5, 3)
 
 
-def test_a_key_column_of_another_model_is_the_same_column() -> None:
+def test_key_columns_are_shared_between_models() -> None:
     assert ranges(Reading.query.where(Other.mid == 5)) == ["mid 5"]
 
 
@@ -204,9 +204,9 @@ def test_nothing_is_read_when_nothing_can_match(session: Session, backend: Count
 
 
 def test_reading_stops_at_the_limit(session: Session, backend: Counting) -> None:
-    for end in (Query.first, Query.exists, lambda query: query.limit(3).all(), lambda query: query.limit(3).count()):
+    for sink in (Query.first, Query.exists, lambda query: query.limit(3).all(), lambda query: query.limit(3).count()):
         backend.chunks = 0
-        assert end(Reading.query)
+        assert sink(Reading.query)
         assert backend.chunks == 1
         assert backend.scans == 0
     Reading.query.count()
@@ -225,7 +225,7 @@ def test_closing_an_iterator_releases_the_scan(session: Session, backend: Counti
     assert backend.scans == 0
 
 
-def test_an_error_in_the_loop_releases_the_scan(session: Session, backend: Counting) -> None:
+def test_error_in_the_loop_releases_the_scan(session: Session, backend: Counting) -> None:
     with suppress(KeyError):
         for _ in Reading.query.batches(10):
             assert backend.scans == 1
@@ -311,7 +311,7 @@ def test_last_acq_is_cut_to_the_range(session: Session) -> None:
     assert Reading.query.acq_before(last - 100).last_acq() == last - 100
 
 
-def test_a_key_range_can_be_used_with_any_channel() -> None:
+def test_key_range_bounds() -> None:
     (box,) = Reading.query.cid(1).mid(2).cap_between(3, 4).key_ranges()
     assert box.min == Key(1, 2, LIMITS["moid"].least, 3, LIMITS["acq"].least)
     assert box.max == Key(2, 3, LIMITS["moid"].bound, 4, LIMITS["acq"].bound)

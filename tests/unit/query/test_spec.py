@@ -60,7 +60,7 @@ class TankInMetres(TSModel, moid=10, replaces=Tank):
 FULL = Query(Reading).cid(1).mid(1, 2, 5).where((Reading.volts > 1.5) | ~(Reading.counter == 3)).limit(7).on_error("skip")
 
 BUILT: dict[str, Callable[[], Query[Any]]] = {
-    "nothing": lambda: Query(Reading),
+    "no conditions": lambda: Query(Reading),
     "conditions": lambda: Query(Reading).cid(1).where((Reading.volts > 1.5) | ~Reading.counter.is_in([1, 2])),
     "order": lambda: Query(Reading).order_by(Reading.volts.desc(), Reading.cap),
     "limit": lambda: Query(Reading).limit(3),
@@ -75,7 +75,7 @@ BUILT: dict[str, Callable[[], Query[Any]]] = {
 }
 
 
-def test_a_builder_makes_specs() -> None:
+def test_builder_makes_equal_spec() -> None:
     made = QuerySpec(
         Reading,
         (Reading.cid.is_in([1]), Reading.mid.is_in([1, 2, 5]), (Reading.volts > 1.5) | ~(Reading.counter == 3)),
@@ -142,7 +142,7 @@ class Device(TSModel):
     ],
     ids=str,
 )
-def test_a_condition_on_a_structure_or_on_bytes_of_ones_own_pickles(condition: Expression) -> None:
+def test_conditions_on_structures_and_custom_types_pickle(condition: Expression) -> None:
     spec = Query(Device).where(condition).spec
     again = pickle.loads(pickle.dumps(spec))
     assert again == spec
@@ -210,7 +210,7 @@ def test_specs_with_nan_are_equal() -> None:
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
-def test_frozen() -> None:
+def test_spec_is_frozen() -> None:
     spec = FULL.spec
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         spec.limit = 8  # type: ignore[misc]
@@ -254,7 +254,7 @@ def readings() -> list[Reading]:
     return [Reading(cid=1, mid=n % 3, moid=1, cap=n, counter=n, volts=n / 2) for n in range(30)]
 
 
-def test_a_session_runs_a_spec() -> None:
+def test_session_runs_a_spec() -> None:
     spec = pickle.loads(pickle.dumps(Query(Reading).mid(1).order_by(Reading.cap.desc()).limit(4).spec))
     with connect("memory:") as session, connect("memory:") as other:
         session.add_all(readings())
@@ -267,7 +267,7 @@ def test_a_session_runs_a_spec() -> None:
             session.copy(spec, other)
 
 
-def test_an_asynchronous_session_runs_a_spec() -> None:
+def test_async_session_runs_a_spec() -> None:
     async def main() -> list[int]:
         async with connect_async("memory:") as session:
             await session.add_all(readings())
@@ -279,7 +279,7 @@ def test_an_asynchronous_session_runs_a_spec() -> None:
     assert sorted(asyncio.run(main())) == [1, 4, 7]
 
 
-def test_a_spec_has_the_key_components_that_its_class_fixes() -> None:
+def test_spec_includes_fixed_key_components() -> None:
     with connect("memory:") as session:
         session.add(Event(cid=1, mid=1, cap=1, code=5, cost=1))
         session.add(Note(cid=1, mid=1, cap=1, text="eight bytes."))

@@ -1,4 +1,4 @@
-"""What the lock file says, and how each change of a model is judged against it."""
+"""The lock file, and the severity of each kind of model change."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Plainer(Enum):
 
 
 Fields = dict[str, Any]
-"""Annotations by name, each alone or with what `field()` takes."""
+"""Annotations by name, each alone or with its `field()`."""
 
 
 def model(fields: Fields, name: str = "Reading", **keywords: Any) -> type[TSModel]:
@@ -141,9 +141,9 @@ SAME, UPGRADE, BREAKING = "compatible", "readable-with-upgrade", "breaking"
 A, B = {"counter": Int32, "volts": Float32}, {"counter": Int32, "amps": Float32}
 MSG = {"encoding": "msgpack"}
 CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, Any]], list[tuple[str, str | None, str]]]] = [
-    ("nothing", (A, {}), (A, {}), []),
+    ("no change", (A, {}), (A, {}), []),
     ("renamed field", (A, {}), (B, {}), [(SAME, "volts", "it was renamed to amps")]),
-    ("type of one size", (A, {}), ({**A, "volts": Int32}, {}), [(BREAKING, "volts", "Float32 .* became Int32")]),
+    ("type of same size", (A, {}), ({**A, "volts": Int32}, {}), [(BREAKING, "volts", "Float32 .* became Int32")]),
     ("sign", (A, {}), ({**A, "counter": UInt32}, {}), [(BREAKING, "counter", "Int32 .* became UInt32")]),
     ("wider", (A, {}), ({**A, "volts": Float64}, {}), [(UPGRADE, "volts", "Float32 .* became Float64")]),
     ("byte order", (A, {}), (A, {"byte_order": "big"}), [(BREAKING, "counter", "big"), (BREAKING, "volts", "big")]),
@@ -165,7 +165,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         ],
     ),
     (
-        "order of texts",
+        "order of variable fields",
         ({"a": Text, "b": Text}, {}),
         ({"b": Text, "a": Text}, {}),
         [
@@ -181,7 +181,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         ({"v": (Int32, field(unit="mV"))}, {}),
         [(BREAKING, "v", "was V and is mV")],
     ),
-    ("unit said", ({"v": Int32}, {}), ({"v": (Int32, field(unit="mV"))}, {}), [(SAME, "v", "the unit mV was added")]),
+    ("unit added", ({"v": Int32}, {}), ({"v": (Int32, field(unit="mV"))}, {}), [(SAME, "v", "the unit mV was added")]),
     (
         "digits",
         ({"v": (Scaled, field(digits=1, storage=Int32))}, {}),
@@ -189,7 +189,12 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         [(BREAKING, "v", "digits 1")],
     ),
     ("member added", ({"s": state(Two)}, {}), ({"s": state(Three)}, {}), [(SAME, "s", r"FAULT \(2\) is new")]),
-    ("member gone", ({"s": state(Three)}, {}), ({"s": state(Two)}, {}), [(BREAKING, "s", "FAULT .* was removed; .*keep")]),
+    (
+        "member removed",
+        ({"s": state(Three)}, {}),
+        ({"s": state(Two)}, {}),
+        [(BREAKING, "s", "FAULT .* was removed; .*keep")],
+    ),
     (
         "members swapped",
         ({"s": state(Two)}, {}),
@@ -211,7 +216,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
     ("nested renamed", ({"p": Nested[Phase]}, {}), ({"p": Nested[PhaseRenamed]}, {}), [(SAME, "p.volts", "renamed to u")]),
     ("nested type", ({"p": Nested[Phase]}, {}), ({"p": Nested[PhaseOther]}, {}), [(BREAKING, "p.amps", "became Int32")]),
     (
-        "longer",
+        "longer array",
         ({"a": (Array[int], field(item=Int16, length=2))}, {}),
         ({"a": (Array[int], field(item=Int16, length=3))}, {}),
         [(UPGRADE, "a", "length 2")],
@@ -223,13 +228,13 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         [(SAME, "a", "FAULT")],
     ),
     (
-        "in padding",
+        "field in padding",
         ({"a": Int16, "_gap": (Padding, padding(2))}, {}),
         ({"a": Int16, "b": Int16}, {}),
         [(BREAKING, "b", "new; .* padding")],
     ),
     (
-        "padding behind",
+        "trailing padding",
         ({"a": Int16}, {}),
         ({"a": Int16, "_gap": (Padding, padding(2))}, {}),
         [(UPGRADE, None, "2 and 4 bytes")],
@@ -252,7 +257,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
     ),
     ("moid", (A, {"moid": 7}), (A, {"moid": 8}), [(BREAKING, "moid", "fixed as 7 and is now 8")]),
     ("moid fixed", (A, {}), (A, {"moid": 8}), [(BREAKING, "moid", "now fixed as 8")]),
-    ("moid free", (A, {"moid": 7}), (A, {}), [(SAME, "moid", "no longer is")]),
+    ("moid unfixed", (A, {"moid": 7}), (A, {}), [(SAME, "moid", "no longer is")]),
     ("version byte", (A, {}), (A, {"versioned": True}), [(UPGRADE, None, "begin with a version byte, 1")]),
     (
         "version",
@@ -260,7 +265,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         ({**A, "volts": Int32}, {"version": 2}),
         [(UPGRADE, None, "was 1 and is 2"), (UPGRADE, "volts", "Int32")],
     ),
-    ("version gone", (A, {"version": 1}), (A, {}), [(UPGRADE, None, "no version byte, which was 1")]),
+    ("version removed", (A, {"version": 1}), (A, {}), [(UPGRADE, None, "no version byte, which was 1")]),
     ("version kept", (A, {"version": 1}), ({**A, "volts": Int32}, {"version": 1}), [(BREAKING, "volts", "version=2")]),
     ("to a message", (A, {}), (A, MSG), [(BREAKING, None, "were struct and are msgpack")]),
     (
@@ -275,7 +280,12 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         ({**A, "b": (Int16, field(default=1))}, MSG),
         [(SAME, "b", "with a default")],
     ),
-    ("message: added without", (A, MSG), ({**A, "b": Int16}, MSG), [(BREAKING, "b", "a default makes this compatible")]),
+    (
+        "message: added without a default",
+        (A, MSG),
+        ({**A, "b": Int16}, MSG),
+        [(BREAKING, "b", "a default makes this compatible")],
+    ),
     ("message: removed", (A, MSG), ({"counter": Int32}, MSG), [(SAME, "volts", "removed; .*older programs")]),
     ("message: renamed", (A, MSG), (B, MSG), [(BREAKING, "volts", "seems to be renamed to amps")]),
     (
@@ -289,49 +299,49 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
     ("message: narrower", ({"a": Int16}, MSG), ({"a": UInt8}, MSG), [(BREAKING, "a", "UInt8")]),
     ("message: nullable", ({"a": Int16}, MSG), ({"a": (Nullable[int], field(item=Int32))}, MSG), [(SAME, "a", "Nullable")]),
     (
-        "message: default gone",
+        "message: default removed",
         ({**A, "b": (Int16, field(default=1))}, MSG),
         ({**A, "b": Int16}, MSG),
         [(BREAKING, "b", "default was removed; stored messages may lack it")],
     ),
     (
-        "message: default of a structure gone",
+        "message: default of a structure removed",
         ({"p": Nested[PhaseDefault]}, MSG),
         ({"p": Nested[Phase]}, MSG),
         [(BREAKING, "p.volts", "its default was removed")],
     ),
     (
-        "message: another default",
+        "message: default changed",
         ({**A, "b": (Int16, field(default=1))}, MSG),
         ({**A, "b": (Int16, field(default=2))}, MSG),
         [(BREAKING, "b", "its default was 1 and is 2; stored messages that lack the field were read with the old default")],
     ),
     (
-        "message: a default of None",
+        "message: default of None changed",
         ({"b": (Nullable[int], field(item=Int16, default=None))}, MSG),
         ({"b": (Nullable[int], field(item=Int16, default=0))}, MSG),
         [(BREAKING, "b", "was null and is 0")],
     ),
     (
-        "message: a default that is made",
+        "message: default became a factory",
         ({"b": (Array[int], field(item=Int16, default=[1]))}, MSG),
         ({"b": (Array[int], field(item=Int16, default_factory=list))}, MSG),
         [(BREAKING, "b", "made by a function")],
     ),
     (
-        "message: another default in a structure",
+        "message: default in a structure changed",
         ({"p": Nested[PhaseDefault]}, MSG),
         ({"p": Nested[PhaseDefault2]}, MSG),
         [(BREAKING, "p.volts", "was 1.0 and is 2.0")],
     ),
     (
-        "another default, not in a message",
+        "default changed, not in a message",
         ({"b": (Int16, field(default=1))}, {}),
         ({"b": (Int16, field(default=2))}, {}),
         [],
     ),
     ("keep dropped", ({"s": kept(Two)}, {}), ({"s": state(Two)}, {}), [(BREAKING, "s", "unknown=.keep")]),
-    ("keep said", ({"s": state(Two)}, {}), ({"s": kept(Two)}, {}), [(SAME, "s", "unknown=.keep")]),
+    ("keep added", ({"s": state(Two)}, {}), ({"s": kept(Two)}, {}), [(SAME, "s", "unknown=.keep")]),
     (
         "keep dropped in an array",
         ({"s": (Array[Any], field(item=Enumerated[Two], length=2, unknown="keep"))}, {}),
@@ -339,7 +349,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         [(BREAKING, "s", "keep")],
     ),
     (
-        "a kept number became a member",
+        "kept number became a member",
         ({"s": kept(Plain)}, {}),
         ({"s": kept(Plainer)}, {}),
         [(BREAKING, "s", "2 became"), (SAME, "s", "C .2. is new")],
@@ -352,14 +362,14 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
     ),
     ("strict_read added without effect", (A, {}), (A, STRICT), [(SAME, None, "strict_read= is True")]),
     (
-        "strict_read gone",
+        "strict_read removed",
         ({"v": AT_LEAST_0}, STRICT),
         ({"v": AT_LEAST_0}, {}),
         [(SAME, "v", "reading requires less"), (SAME, None, "strict_read= is False")],
     ),
     ("tightened", ({"v": AT_LEAST_0}, STRICT), ({"v": (Int32, field(gt=0))}, STRICT), [(BREAKING, "v", "gt=0")]),
     (
-        "tightened elsewhere",
+        "tightened at the other end",
         ({"v": AT_LEAST_0}, STRICT),
         ({"v": (Int32, field(ge=0, le=9))}, STRICT),
         [(BREAKING, "v", "le=9")],
@@ -371,24 +381,24 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         [(SAME, "v", "reading requires less")],
     ),
     (
-        "the same bound in the width of the field",
+        "bound equal in the field's width",
         ({"v": (Float32, field(ge=231.6999969482422, lt=240))}, STRICT),
         ({"v": (Float32, field(ge=231.7, lt=240))}, STRICT),
         [(SAME, "v", "reading requires less")],
     ),
     (
-        "tightened by the least that the width tells apart",
+        "tightened by one step of the field's width",
         ({"v": (Nullable[float], field(item=Float32, ge=231.7))}, STRICT),
         ({"v": (Nullable[float], field(item=Float32, ge=231.70001))}, STRICT),
         [(BREAKING, "v", "ge=231.70001")],
     ),
     (
-        "message: the same bound in another width",
+        "message: bound unchanged, width changed",
         ({"v": (Float16, field(ge=231.7))}, {**MSG, **STRICT}),
         ({"v": (Float32, field(ge=231.7))}, {**MSG, **STRICT}),
         [(SAME, "v", "Float32"), (BREAKING, "v", "ge=231.7")],
     ),
-    ("not looked at on reading", ({"v": AT_LEAST_0}, {}), ({"v": (Int32, field(gt=0))}, {}), []),
+    ("tightened, not checked on reading", ({"v": AT_LEAST_0}, {}), ({"v": (Int32, field(gt=0))}, {}), []),
     (
         "tightened multiple",
         ({"v": (Int32, field(multiple_of=6))}, STRICT),
@@ -420,13 +430,13 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         [(BREAKING, "v", "was V and is mV"), (SAME, "v", "renamed to w")],
     ),
     (
-        "unit within a structure",
+        "unit in a structure",
         ({"p": Nested[PhaseVolts]}, {}),
         ({"p": Nested[PhaseMillivolts]}, {}),
         [(BREAKING, "p.volts", "was V and is mV")],
     ),
     (
-        "unit within a structure in an array",
+        "unit in a structure in an array",
         ({"p": (Array[Any], field(item=PhaseVolts, length=2))}, {}),
         ({"p": (Array[Any], field(item=PhaseMillivolts, length=2))}, {}),
         [(BREAKING, "p.volts", "was V and is mV")],
@@ -438,7 +448,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         [(BREAKING, "m/value_type", "ge=1")],
     ),
     (
-        "tightened where nothing was",
+        "constraint added to message",
         ({"m": Packed[list[int]]}, {}),
         ({"m": Packed[Annotated[list[int], Meta(max_length=3)]]}, {}),
         [(BREAKING, "m", "max_length=3")],
@@ -481,8 +491,8 @@ def _found(pattern: str, text: str) -> bool:
     return re.search(pattern, text) is not None
 
 
-def test_severities_agree_with_what_reading_does(tmp_path: Path) -> None:
-    """A change is readable with an upgrade just when a class that replaces the old one can be made as it stands."""
+def test_upgrade_severity_means_replaces_is_accepted(tmp_path: Path) -> None:
+    """A change is readable-with-upgrade exactly when the new class may replace the old one unchanged."""
     for name, old, new, expected in CASES:
         if any(field and field.startswith("moid") for _, field, _ in expected) or not expected:
             continue
@@ -490,7 +500,7 @@ def test_severities_agree_with_what_reading_does(tmp_path: Path) -> None:
         severities = {severity for severity, _, _ in expected}
         if severities == {UPGRADE}:
             model(new[0], "New", replaces=before, **new[1])
-        elif BREAKING in severities and "gone" not in name:
+        elif BREAKING in severities and "removed" not in name:
             keywords = {"versioned": False, **new[1]} if "version" not in new[1] else new[1]
             with pytest.raises(SchemaError, match="cannot be distinguished"):
                 model(new[0], "New", replaces=before, **keywords)
@@ -501,7 +511,7 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / "schema.lock"
 
 
-def test_a_model_that_replaces_what_is_locked(lock: Path) -> None:
+def test_model_that_replaces_locked_version(lock: Path) -> None:
     schema.freeze([model(A)], lock)
     first = model(A, "ReadingV1")
     now = model({**A, "volts": Int32}, replaces=first, versioned=True)
@@ -517,12 +527,12 @@ def test_a_model_that_replaces_what_is_locked(lock: Path) -> None:
     schema.freeze([now], lock)
     assert list(json.loads(lock.read_text())["models"]) == ["Reading", "ReadingV1"]
     assert not schema.check([now], lock)
-    (gone, alone) = sorted(schema.check([model({**A, "volts": Int32}, version=2)], lock), key=str)
-    assert (gone.model, alone.model) == ("Reading", "ReadingV1")
-    assert {gone.severity, alone.severity} == {BREAKING}
+    (renumbered, missing) = sorted(schema.check([model({**A, "volts": Int32}, version=2)], lock), key=str)
+    assert (renumbered.model, missing.model) == ("Reading", "ReadingV1")
+    assert {renumbered.severity, missing.severity} == {BREAKING}
 
 
-def test_the_same_layout_with_another_meaning_since_some_time(lock: Path) -> None:
+def test_since_allows_new_meaning_for_same_layout(lock: Path) -> None:
     schema.freeze([model({"v": (Int32, field(unit="V"))})], lock)
     old = model({"v": (Int32, field(unit="V"))}, "ReadingV1")
     assert [
@@ -533,7 +543,7 @@ def test_the_same_layout_with_another_meaning_since_some_time(lock: Path) -> Non
     assert (change.severity, "since= was 2001-01-01T00:00:00.000000005Z" in change.what) == (BREAKING, True)
 
 
-def test_an_upgrade_that_is_gone(lock: Path) -> None:
+def test_removed_upgrade_is_breaking(lock: Path) -> None:
     def versions(upgraded: bool) -> Any:
         first = model(A, "ReadingV1")
         second: Any = model({**A, "volts": Int32}, replaces=first, versioned=True)
@@ -550,15 +560,15 @@ def test_an_upgrade_that_is_gone(lock: Path) -> None:
     assert change.severity == SAME
 
 
-def test_a_member_with_the_name_of_something_else(lock: Path) -> None:
-    """Names of members are not taken for what stands beside a field."""
+def test_members_named_like_lock_file_keys(lock: Path) -> None:
+    """Member names are not confused with properties of the field."""
     old, new = (IntEnum("Named", {"keep": first, "unit": 1 - first}) for first in (0, 1))  # type: ignore[misc]
     schema.freeze([model({"a": (Array[Any], field(item=Enumerated[old], length=2))})], lock)
     changes = schema.check([model({"a": (Array[Any], field(item=Enumerated[new], length=2))})], lock)
     assert {change.severity for change in changes} == {BREAKING}
 
 
-def test_models_that_come_and_go(lock: Path) -> None:
+def test_added_removed_and_renamed_models(lock: Path) -> None:
     schema.freeze([model(A), model(B, "Other")], lock)
     changes = schema.check([model(A), model({"x": UInt8}, "Another")], lock)
     assert [(change.severity, change.model) for change in changes] == [(BREAKING, "Other"), (SAME, "Another")]
@@ -566,7 +576,7 @@ def test_models_that_come_and_go(lock: Path) -> None:
     assert (renamed.severity, renamed.what) == (SAME, "the class was renamed to Another")
 
 
-def test_changes_are_sorted_and_can_be_picked(lock: Path) -> None:
+def test_changes_are_sorted_and_filtered(lock: Path) -> None:
     schema.freeze([model({**A, "x": Int16, "y": Int16})], lock)
     changes = schema.check([model({**B, "x": UInt16, "y": Int16, "z": UInt8}, moid=3)], lock)
     assert [change.severity for change in changes] == [BREAKING, UPGRADE, UPGRADE, SAME]
@@ -578,7 +588,7 @@ def test_changes_are_sorted_and_can_be_picked(lock: Path) -> None:
     assert repr(changes).startswith("<Changes: breaking: Reading.moid: it is now fixed as 3; ")
 
 
-def test_the_file_is_readable_and_sorted(lock: Path) -> None:
+def test_lock_file_format(lock: Path) -> None:
     schema.freeze([model(B, "Zulu"), model({"volts": (Float32, field(unit="V"))}, "Alpha", moid=3, version=4)], lock)
     text = lock.read_text()
     assert text.index('"Alpha"') < text.index('"Zulu"')
@@ -597,7 +607,7 @@ def test_the_file_is_readable_and_sorted(lock: Path) -> None:
     assert json.loads(lock.read_text())["models"] == {}
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_file_is_replaced_atomically(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     schema.freeze([model(A)], lock)
     before = lock.read_bytes()
     monkeypatch.setattr("os.fsync", _full)
@@ -627,7 +637,7 @@ def _full(_: int) -> None:
         ),
     ],
 )
-def test_files_that_are_none(lock: Path, text: str | None, message: str) -> None:
+def test_invalid_lock_files_are_refused(lock: Path, text: str | None, message: str) -> None:
     if text is not None:
         lock.write_text(text)
     with pytest.raises(SchemaError, match=message):
@@ -635,15 +645,15 @@ def test_files_that_are_none(lock: Path, text: str | None, message: str) -> None
 
 
 @pytest.mark.parametrize("call", [schema.freeze, schema.check])
-def test_models_that_cannot_be_locked(lock: Path, call: Callable[..., Any]) -> None:
+def test_models_that_cannot_be_locked_are_refused(lock: Path, call: Callable[..., Any]) -> None:
     with pytest.raises(SchemaError, match="two models are named Reading"):
         call([model(A), model(B)], lock)
     with pytest.raises(SchemaError, match="TSModel is abstract"):
         call([TSModel], lock)
 
 
-def test_a_default_that_no_file_says_is_not_compared(lock: Path) -> None:
-    """Files of before say only that there is one."""
+def test_default_missing_from_lock_file_is_not_compared(lock: Path) -> None:
+    """Older files record only that a default exists."""
     made = model({**A, "b": (Text, field(default="ä"))}, **MSG)
     schema.freeze([made], lock)
     text = lock.read_text()
@@ -652,7 +662,7 @@ def test_a_default_that_no_file_says_is_not_compared(lock: Path) -> None:
     assert not schema.check([model({**A, "b": (Text, field(default="b"))}, **MSG)], lock)
 
 
-def test_flags_are_judged_as_enumerations_are(lock: Path) -> None:
+def test_flag_member_changes(lock: Path) -> None:
     def lamp(**members: int) -> Any:
         return (Flags[IntFlag("Lamp", members)], field(storage=UInt8))  # type: ignore[misc]
 
@@ -691,7 +701,7 @@ def _damage(entry: dict[str, Any], at: list[Any], value: Any) -> None:
         (["encoding"], []),
     ],
 )
-def test_files_that_are_damaged_within(lock: Path, at: list[Any], value: Any) -> None:
+def test_damaged_entries_are_refused(lock: Path, at: list[Any], value: Any) -> None:
     made = model(
         {"a": Int32, "s": state(Two), "p": Nested[Phase], "n": (Nullable[int], field(item=Int16))}, moid=3, version=1
     )
@@ -704,7 +714,7 @@ def test_files_that_are_damaged_within(lock: Path, at: list[Any], value: Any) ->
 
 
 @pytest.mark.parametrize("depth", [150, 900, 100_000])
-def test_files_that_are_nested_too_deeply(lock: Path, depth: int) -> None:
+def test_deeply_nested_files_are_refused(lock: Path, depth: int) -> None:
     item = '{"type": "Array", "item": ' * depth + '{"type": "Int8"}' + "}" * depth
     lock.write_text(
         '{"tsmodel_schema": 1, "models": {"Reading": {"fingerprint": "0", "encoding": "struct", "key": {}, "fields": '

@@ -494,7 +494,7 @@ def test_integers_of_128_bits() -> None:
 
 
 def test_frames_that_arrow_does_not_take() -> None:
-    with pytest.raises(SessionError, match="Arrow cannot convert the frame: "):
+    with pytest.raises(SessionError, match="Arrow cannot convert the frame: column 'value': "):
         stored(Wide, frame=pd.DataFrame({**KEYS, "value": [1, "a"]}))
 
 

@@ -69,7 +69,7 @@ def test_a_server(suffix: str) -> None:
         ("tstorage://:2025", "is not a URL"),
         ("tstorage://host:port", "is not a URL"),
         ("tstorage://host:99999", "is not a URL"),
-        ("tstorage://host/db", "is not a URL"),
+        ("tstorage://host/db", "unexpected 'db' after the hosts"),
         ("tstorage://user@host", "is not a URL"),
         ("tstorage://a,,b", "'' is not host or host:port"),
         ("tstorage://a:1,b:x", "'b:x' is not host or host:port"),

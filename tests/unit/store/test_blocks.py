@@ -1,4 +1,4 @@
-"""Blocks: sorted, bounded, cut where they should be, selected from as brute force says, and protected by a checksum."""
+"""Blocks: sorted, limited in size, selected correctly and protected by checksums."""
 
 from __future__ import annotations
 
@@ -69,14 +69,12 @@ def rows_of(blocks: list[Block]) -> list[Row]:
     st.sampled_from([0, 1, 77]),
     st.sampled_from(Codec),
 )
-def test_a_block_that_was_encoded_early_is_the_block_that_is_stored(
-    rows: list[Row], times: int, acq: int, mark: int, codec: Codec
-) -> None:
+def test_early_encoding_gives_the_same_block(rows: list[Row], times: int, acq: int, mark: int, codec: Codec) -> None:
     rows = [(*row[:3], abs(row[3]) + at, row[4]) for at, row in enumerate(rows * times)]
     marks = np.full(len(rows), mark, np.int64) if mark else None
     (late,) = sorted_blocks(in_get_form(7, [(*row[:3], row[3] + acq, row[4]) for row in rows]), marks=marks)
     early = EncodedBlock(sorted_blocks(in_get_form(7, rows), marks=None if marks is None else marks * 0 + 1)[0], codec)
-    for _ in range(2):  # it can be placed again
+    for _ in range(2):  # placing it again is possible
         placed = early.placed(acq, mark)
         described = (placed.bounds, placed.count, placed.record_size, placed.size, placed.series, placed.layout)
         assert described == (late.bounds, late.count, late.record_size, late.size, late.series, late.layout)
@@ -92,7 +90,7 @@ def test_a_block_that_was_encoded_early_is_the_block_that_is_stored(
 
 @settings(max_examples=examples(200), deadline=None)
 @given(rows_of_one_size | rows_of_any_size, st.tuples(small, small), st.tuples(small, small), st.tuples(small, small))
-def test_blocks_hold_all_records_sorted_and_select_the_right_ones(
+def test_blocks_sort_and_select_records(
     rows: list[Row], mids: tuple[int, int], caps: tuple[int, int], acqs: tuple[int, int]
 ) -> None:
     blocks = blocks_of(rows)
@@ -112,14 +110,14 @@ def test_blocks_hold_all_records_sorted_and_select_the_right_ones(
 
 @settings(max_examples=examples(50), deadline=None)
 @given(st.lists(rows_of_one_size | rows_of_any_size, min_size=1, max_size=4))
-def test_merged_blocks_hold_what_went_in(groups: list[list[Row]]) -> None:
+def test_merged_blocks_hold_all_records(groups: list[list[Row]]) -> None:
     went_in = [block for rows in groups for block in blocks_of(rows)]
     came_out = list(merged(went_in))
     assert sorted(rows_of(came_out)) == sorted(rows_of(went_in))
     assert [row[:5] for row in rows_of(came_out)] == sorted(row[:5] for row in rows_of(went_in))
 
 
-def test_a_block_is_full_at_a_number_of_records() -> None:
+def test_blocks_are_limited_by_records() -> None:
     blocks = blocks_of([(n, 0, 0, 0, b"") for n in range(2 * BLOCK_RECORDS + 1)])
     assert [block.count for block in blocks] == [BLOCK_RECORDS, BLOCK_RECORDS, 1]
     mixed = blocks_of([(n, 0, 0, 0, bytes(n % 2)) for n in range(2 * BLOCK_RECORDS + 1)])
@@ -127,7 +125,7 @@ def test_a_block_is_full_at_a_number_of_records() -> None:
 
 
 @pytest.mark.parametrize("spread", [1, 2], ids=["of one size", "of two sizes"])
-def test_each_of_several_blocks_knows_what_its_own_keys_lie_between(spread: int) -> None:
+def test_each_block_has_the_bounds_of_its_own_keys(spread: int) -> None:
     count = 2 * BLOCK_RECORDS + 1
     blocks = blocks_of([(n // 50, -n % 3, n * 7919 % count, count - n, bytes(n % spread)) for n in range(count)])
     assert len(blocks) == 3
@@ -137,7 +135,7 @@ def test_each_of_several_blocks_knows_what_its_own_keys_lie_between(spread: int)
 
 
 @pytest.mark.parametrize("sizes", [[100_000] * 30, [100_000 + n for n in range(30)], [BLOCK_BYTES + 1, 0, BLOCK_BYTES]])
-def test_a_block_is_full_at_a_number_of_bytes(sizes: list[int]) -> None:
+def test_blocks_are_limited_by_bytes(sizes: list[int]) -> None:
     blocks = blocks_of([(n, 0, 0, 0, bytes(size)) for n, size in enumerate(sizes)])
     assert len(blocks) > 1
     assert all(block.size <= BLOCK_BYTES or block.count == 1 for block in blocks)
@@ -145,7 +143,7 @@ def test_a_block_is_full_at_a_number_of_bytes(sizes: list[int]) -> None:
 
 
 def stored(block: Block, codec: Codec = Codec.LZ4) -> Block:
-    """The block as it comes back from what is stored of it."""
+    """Encodes a block and decodes it again."""
     data = memoryview(block.encoded(codec))
     return Block.decoded(data, block.bounds, block.count, block.record_size, block.size)
 
@@ -166,7 +164,7 @@ nested = st.recursive(
 
 @settings(max_examples=examples(300), deadline=None)
 @given(nested, st.lists(keys, min_size=1, max_size=60), st.sampled_from(Codec), st.integers(0, 2**32), st.integers(1, 256))
-def test_payloads_of_any_dtype_come_back_as_they_were(
+def test_payloads_of_any_dtype_round_trip(
     dtype: np.dtype[np.void], given_keys: list[tuple[int, int, int, int]], codec: Codec, seed: int, kinds: int
 ) -> None:
     size = dtype.itemsize
@@ -188,7 +186,7 @@ def test_payloads_of_any_dtype_come_back_as_they_were(
     st.lists(st.tuples(keys, st.binary(max_size=3) | st.integers(0, 3000).map(bytes)), min_size=1, max_size=60),
     st.sampled_from(Codec),
 )
-def test_payloads_of_any_size_come_back_as_they_were(given_rows: list[tuple[tuple[int, ...], bytes]], codec: Codec) -> None:
+def test_payloads_of_any_size_round_trip(given_rows: list[tuple[tuple[int, ...], bytes]], codec: Codec) -> None:
     blocks = blocks_of([(*key, payload) for key, payload in given_rows])
     for block in blocks:
         back = stored(block, codec)
@@ -206,7 +204,7 @@ def test_payloads_of_any_size_come_back_as_they_were(given_rows: list[tuple[tupl
     st.tuples(small, small),
     st.tuples(small, small),
 )
-def test_stored_blocks_select_the_right_records(
+def test_stored_blocks_select_records(
     given_keys: list[tuple[int, int, int, int]],
     spread: int,
     mids: tuple[int, int],
@@ -227,7 +225,7 @@ def test_stored_blocks_select_the_right_records(
 @pytest.mark.parametrize(
     "box", [KeyRange(), KeyRange.of(mid=(40, 43)), KeyRange.of(mid=(7, 400), cap=(3, 9)), KeyRange.of(acq=(100, 3000))]
 )
-def test_joined_blocks_give_what_each_gives(size: int | None, is_cached: bool, box: KeyRange) -> None:
+def test_joined_blocks_equal_single_blocks(size: int | None, is_cached: bool, box: KeyRange) -> None:
     payload = np.random.default_rng(1).integers(0, 256, 40_000, np.uint8).tobytes()
     rows, back = [], []
     for cid in (1, 2):
@@ -240,7 +238,7 @@ def test_joined_blocks_give_what_each_gives(size: int | None, is_cached: bool, b
     expected = [row for row in rows if Key(*row[:5]) in box]
     for block in back:
         block.is_cached = is_cached
-    for _ in range(3):  # later, some columns are decoded
+    for _ in range(3):  # some columns are decoded later
         found = list(chunks_of(back, box))
         assert [row for chunk in found for row in rows_in(chunk.rows())] == expected
         if size is not None:
@@ -266,14 +264,14 @@ def test_payloads_of_extreme_sizes(sizes: list[int], codec: Codec) -> None:
         assert stored(block, codec).rows() == block.rows()
 
 
-def test_only_what_is_asked_for_is_decoded() -> None:
+def test_only_requested_columns_are_decoded() -> None:
     (block,) = blocks_of([(n // 10, 0, n, n, b"%08d" % n) for n in range(100)])
     back = stored(block)
     assert back.key("cap").tolist() == list(range(100))
     assert [column is not None for column in back._columns] == [False, False, True, False, False]
 
 
-def test_the_pieces_of_a_payload() -> None:
+def test_payload_pieces() -> None:
     assert layout_of(np.dtype([("a", "<i4"), ("b", "<f4"), ("c", "?")])) == (Piece(4, True), Piece(4), Piece(1))
     assert layout_of(np.dtype([("a", "u1"), ("b", "<i8")], align=True)) == (Piece(1), Piece(7), Piece(8, True))
     assert layout_of(np.dtype([("a", [("x", "<u2"), ("y", ">u2")]), ("b", "<f8", (3,))])) == (
@@ -289,9 +287,7 @@ def test_the_pieces_of_a_payload() -> None:
 @pytest.mark.parametrize("codec", list(Codec))
 @pytest.mark.parametrize("count", [3, 200])
 @pytest.mark.parametrize("spread", [1, 3])
-def test_damage_that_no_checksum_found_is_refused_or_decoded_to_the_right_size(
-    codec: Codec, count: int, spread: int
-) -> None:
+def test_damage_missed_by_checksums_is_refused_or_keeps_sizes(codec: Codec, count: int, spread: int) -> None:
     (block,) = blocks_of([(n // 50, 0, n * n, n, b"%06d" % (n % 7) * (n % spread + 1)) for n in range(count)])
     original, random = block.encoded(codec), np.random.default_rng(count)
     refused, rounds = 0, examples(3000)
@@ -312,13 +308,13 @@ def test_damage_that_no_checksum_found_is_refused_or_decoded_to_the_right_size(
     ("count", "record_size", "size"),
     [(0, 0, 0), (2**16 + 1, 40, 40 * (2**16 + 1)), (9, 40, 361), (9, 35, 315), (9, 0, MOST_BYTES + 1), (9, 0, 300)],
 )
-def test_sizes_that_cannot_be(count: int, record_size: int, size: int) -> None:
+def test_impossible_sizes_are_refused(count: int, record_size: int, size: int) -> None:
     (block,) = blocks_of([(n, 0, 0, 0, b"1234") for n in range(9)])
     with pytest.raises(StoreCorruptError):
         Block.decoded(memoryview(block.encoded(Codec.LZ4)), block.bounds, count, record_size, size)
 
 
-def test_models_are_stored_by_field() -> None:
+def test_model_payloads_are_stored_by_field() -> None:
     class Reading(TSModel):
         counter: Int32
         volts: Float32
@@ -367,7 +363,7 @@ def test_large_runs_are_cut_by_time(series: int) -> None:
     st.sampled_from(list(Codec)),
     st.tuples(small, small),
 )
-def test_acqs_and_marks_that_were_encoded_before_they_were_known(
+def test_acqs_and_marks_encoded_before_they_are_known(
     rows: list[Row], times: int, acq: int, mark: int, codec: Codec, acqs: tuple[int, int]
 ) -> None:
     rows = rows * times
@@ -392,7 +388,7 @@ def test_acqs_and_marks_that_were_encoded_before_they_were_known(
 
 
 @pytest.mark.parametrize("size", [4, 40, 400, 4000])
-def test_rows_of_payloads_of_several_sizes_are_those_that_were_put(size: int) -> None:
+def test_rows_with_payloads_of_several_sizes_round_trip(size: int) -> None:
     given = [(n // 10, 0, n, n, bytes([n]) * (size + n % 3)) for n in range(40)]
     for block in blocks_of(given):
         assert [row[1:] for row in rows_in(stored(block).rows())] == given

@@ -1,4 +1,4 @@
-"""Blocks kept in memory: never more than allowed, never others than asked for, and no scan drives out its own."""
+"""The block cache: bounded, consistent with the file, and not emptied by a large scan."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ uses = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(1, 6
 
 
 @given(uses=uses, most=st.integers(0, 150))
-def test_it_holds_what_was_used_last_and_never_too_much(uses: list[tuple[int, int, int]], most: int) -> None:
+def test_cache_evicts_the_least_recently_used(uses: list[tuple[int, int, int]], most: int) -> None:
     cache = BlockCache(most, 0)
     scans = [cache.scan() for _ in range(3)]
-    held: dict[int, tuple[int, int]] = {}  # size and last user, in the order of use
+    held: dict[int, tuple[int, int]] = {}  # size and last user, least recently used first
     for at, name, size in uses:
         found = cache.get(name, scans[at])
         assert (found is not None) == (name in held)
@@ -51,7 +51,7 @@ def test_it_holds_what_was_used_last_and_never_too_much(uses: list[tuple[int, in
         assert cache.size == sum(each for each, _ in held.values()) <= most
 
 
-def test_a_scan_larger_than_the_cache_leaves_its_beginning() -> None:
+def test_scan_larger_than_the_cache_keeps_its_first_blocks() -> None:
     cache = BlockCache(100, 0)
     for _ in range(2):
         scan = cache.scan()
@@ -59,7 +59,7 @@ def test_a_scan_larger_than_the_cache_leaves_its_beginning() -> None:
     assert found == [True] * 10 + [False] * 40
 
 
-def test_small_blocks_count_with_what_they_take() -> None:
+def test_small_blocks_count_with_their_overhead() -> None:
     cache = BlockCache(100_000)
     for name in range(1000):
         cache.keep(name, block(name, 45), cache.scan())
@@ -67,7 +67,7 @@ def test_small_blocks_count_with_what_they_take() -> None:
     assert cache.size <= 100_000
 
 
-def test_threads_share_it() -> None:
+def test_threads_share_the_cache() -> None:
     cache = BlockCache(1000, 0)
     wrong: list[object] = []
 
@@ -106,7 +106,7 @@ def put(store: EmbeddedStore, first: int, count: int = 10) -> None:
     store.append(batches([(1, n, 0, n, b"%06d" % n) for n in range(first, first + count)]))
 
 
-def test_what_was_read_is_read_from_memory(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_read_comes_from_memory(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, 0)
     before = scanned(store)
     monkeypatch.setattr(tables, "checked_block", lambda *_: pytest.fail("a block was read from the file"))
@@ -114,7 +114,7 @@ def test_what_was_read_is_read_from_memory(store: EmbeddedStore, monkeypatch: py
     assert len(scanned(store, KeyRange.of(mid=(3, 5)))) == 2
 
 
-def test_none_is_kept_where_none_may_be(path: Path) -> None:
+def test_cache_of_size_0_keeps_nothing(path: Path) -> None:
     store = EmbeddedStore(SQLiteEngine(str(path), cache_bytes=0))
     put(store, 0)
     verified: list[int] = []
@@ -125,15 +125,15 @@ def test_none_is_kept_where_none_may_be(path: Path) -> None:
     store.close()
 
 
-def test_puts_and_merges_show(store: EmbeddedStore, path: Path) -> None:
-    with closing(EmbeddedStore(SQLiteEngine(str(path)))) as other:  # as another process would
+def test_puts_and_merges_are_visible(store: EmbeddedStore, path: Path) -> None:
+    with closing(EmbeddedStore(SQLiteEngine(str(path)))) as other:  # from another process's point of view
         for first in range(0, 200, 10):
             put(store if first % 20 else other, first)
             for each in (store, other):
                 assert [row[1] for row in scanned(each)] == list(range(first + 10))
 
 
-def test_a_put_that_is_undone_leaves_nothing(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undone_put_leaves_nothing_cached(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, 0)
     with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
         patch.setattr(EmbeddedStore, "_add", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -143,8 +143,8 @@ def test_a_put_that_is_undone_leaves_nothing(store: EmbeddedStore, monkeypatch: 
     assert [row[1] for row in scanned(store)] == [*range(10), *range(20, 30)]
 
 
-def test_a_copy_restored_over_an_open_file(tmp_path: Path) -> None:
-    """Ids and runs of the two are the same, what they hold is not."""
+def test_copy_restored_over_an_open_file(tmp_path: Path) -> None:
+    """Both files have the same ids and runs, but different contents."""
     paths = [tmp_path / name for name in ("a.tsdb", "b.tsdb")]
     for at, each in enumerate(paths):
         with closing(EmbeddedStore(SQLiteEngine(str(each)), clock=lambda at=at: 1000 + at)) as filled:  # type: ignore[misc]

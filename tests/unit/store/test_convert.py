@@ -1,4 +1,4 @@
-"""Files of format 1 are refused with a line that says what to do, and copied by what it names."""
+"""Format 1 files: opening one is refused with a remedy, and `convert` copies it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def summed(data: bytes) -> int:
 
 
 def first_format(path: Path, blocks: list[list[Row]], last_acq: int, journal: str = "DELETE") -> None:
-    """A file as format 1 had it: each block a row, its records in GET form."""
+    """Creates a format 1 file: one row per block, with its records in GET form."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute("CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), last_acq INTEGER NOT NULL)")
@@ -56,7 +56,7 @@ def rows() -> list[list[Row]]:
 
 
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
-def test_all_records_are_copied(tmp_path: Path, rows: list[list[Row]], journal: str) -> None:
+def test_convert_copies_all_records(tmp_path: Path, rows: list[list[Row]], journal: str) -> None:
     old, new = tmp_path / "old.tsdb", tmp_path / "new.tsdb"
     first_format(old, rows, 5000, journal)
     before = old.read_bytes()
@@ -69,7 +69,7 @@ def test_all_records_are_copied(tmp_path: Path, rows: list[list[Row]], journal: 
         assert store.last_acq(KeyRange()) == 5001
 
 
-def test_damage_ends_it_and_leaves_no_new_file(tmp_path: Path, rows: list[list[Row]]) -> None:
+def test_convert_stops_at_damage_and_leaves_no_file(tmp_path: Path, rows: list[list[Row]]) -> None:
     old, new = tmp_path / "old.tsdb", tmp_path / "new.tsdb"
     first_format(old, rows, 5000)
     content = old.read_bytes()
@@ -79,7 +79,7 @@ def test_damage_ends_it_and_leaves_no_new_file(tmp_path: Path, rows: list[list[R
     assert [each.name for each in tmp_path.iterdir()] == ["old.tsdb"]
 
 
-def test_the_command(tmp_path: Path, rows: list[list[Row]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_command(tmp_path: Path, rows: list[list[Row]], capsys: pytest.CaptureFixture[str]) -> None:
     old, new = tmp_path / "old.tsdb", tmp_path / "new.tsdb"
     first_format(old, rows, 5000)
     assert main([str(old), str(new)]) == 0
@@ -88,7 +88,7 @@ def test_the_command(tmp_path: Path, rows: list[list[Row]], capsys: pytest.Captu
     assert "exists; give the path of a new file" in capsys.readouterr().err
 
 
-def test_what_is_no_store(tmp_path: Path) -> None:
+def test_foreign_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"nothing")
     with pytest.raises(StoreFormatError, match="is not a tsmodel store"):
         convert(tmp_path / "a", tmp_path / "b")

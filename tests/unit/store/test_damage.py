@@ -1,4 +1,4 @@
-"""Files that were damaged: right answers or a `StoreError` that says so, never wrong answers."""
+"""Damaged files: reads are right or raise a `StoreError` that says what is wrong."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ PUTS = [30, 3, 31, 3, 32, 3, 33, 3, 34, 3, 40, 5]
 
 
 @pytest.fixture(autouse=True)
-def nobody_else_has_these_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a store need not wait for others to finish before it calls a journal damaged."""
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other process has these files open, so a store need not wait before it calls a journal damaged."""
     monkeypatch.setattr("tsmodel.store.sqlite._CLOSING", 0.001)
     monkeypatch.setattr("tsmodel.store.sqlite._WRITING", 0.001)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[Row]]:
-    """A closed file with merged runs and others, of several cids, and what it holds."""
+    """The bytes and records of a closed file with merged and unmerged runs of several cids."""
     path = tmp_path_factory.mktemp("small") / "store.tsdb"
     with closing(EmbeddedStore(SQLiteEngine(str(path)), policy=MergePolicy(fan_in=3))) as store:
         for number in range(5):
@@ -54,7 +54,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[Row]]:
 
 
 def answer(path: Path, content: bytes, rows: list[Row]) -> bool:
-    """Whether the answer of a changed file is right; False when it is refused."""
+    """Reads a changed file. Returns whether the records are right, or False if the file is refused."""
     path.write_bytes(content)
     refusal = ""
     try:
@@ -76,14 +76,14 @@ def answer(path: Path, content: bytes, rows: list[Row]) -> bool:
 
 
 def flips(content: bytes) -> Iterator[int]:
-    """Every byte that is not 0, and some of the others."""
+    """Flips every nonzero byte and some of the others."""
     chosen = random.Random(7)
     for at, byte in enumerate(content):
         if byte or chosen.random() < 0.01:
             yield at
 
 
-def test_every_flipped_byte_is_found_or_harmless(tmp_path: Path, small: tuple[bytes, list[Row]]) -> None:
+def test_every_flipped_byte_is_detected_or_harmless(tmp_path: Path, small: tuple[bytes, list[Row]]) -> None:
     content, rows = small
     chosen, found, count = random.Random(1), 0, 0
     for at in flips(content):
@@ -94,7 +94,7 @@ def test_every_flipped_byte_is_found_or_harmless(tmp_path: Path, small: tuple[by
     assert found > count / 2
 
 
-def test_words_that_changed_places_are_found_or_harmless(tmp_path: Path, small: tuple[bytes, list[Row]]) -> None:
+def test_swapped_words_are_detected_or_harmless(tmp_path: Path, small: tuple[bytes, list[Row]]) -> None:
     content, rows = small
     chosen, found = random.Random(2), 0
     used = [at for at in range(100, len(content) - 8, 8) if any(content[at : at + 8])]
@@ -106,9 +106,7 @@ def test_words_that_changed_places_are_found_or_harmless(tmp_path: Path, small: 
     assert found > 150
 
 
-def test_pages_that_changed_places_or_were_lost_are_found_or_harmless(
-    tmp_path: Path, small: tuple[bytes, list[Row]]
-) -> None:
+def test_swapped_or_lost_pages_are_detected_or_harmless(tmp_path: Path, small: tuple[bytes, list[Row]]) -> None:
     content, rows = small
     pages = [content[at : at + PAGE] for at in range(0, len(content), PAGE)]
     found = 0
@@ -125,7 +123,7 @@ def test_pages_that_changed_places_or_were_lost_are_found_or_harmless(
     assert found > len(pages)
 
 
-def test_a_file_cut_at_any_length(tmp_path: Path, small: tuple[bytes, list[Row]]) -> None:
+def test_file_truncated_at_any_length(tmp_path: Path, small: tuple[bytes, list[Row]]) -> None:
     content, rows = small
     for length in [*range(0, 200, 7), *range(200, len(content), 509), len(content) - 1]:
         answer(tmp_path / "store.tsdb", content[:length], rows)
@@ -161,7 +159,7 @@ def test_a_file_cut_at_any_length(tmp_path: Path, small: tuple[bytes, list[Row]]
         "DROP TABLE blocks",
     ],
 )
-def test_what_was_changed_by_statements_is_found(tmp_path: Path, small: tuple[bytes, list[Row]], statement: str) -> None:
+def test_changes_by_sql_statements_are_detected(tmp_path: Path, small: tuple[bytes, list[Row]], statement: str) -> None:
     path = tmp_path / "store.tsdb"
     path.write_bytes(small[0])
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -173,7 +171,7 @@ def test_what_was_changed_by_statements_is_found(tmp_path: Path, small: tuple[by
         store.removals()
 
 
-def test_a_state_of_another_time_is_found(tmp_path: Path) -> None:
+def test_outdated_state_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "store.tsdb"
     states = []
     for _ in range(2):
@@ -189,7 +187,7 @@ def test_a_state_of_another_time_is_found(tmp_path: Path) -> None:
 
 @pytest.fixture
 def left(tmp_path: Path) -> tuple[Path, Path]:
-    """A file and its journal as a process left them that is gone: ten puts, each of one record."""
+    """The file and journal of a process that was killed after ten puts of one record each."""
     store = open_store(tmp_path / "store.tsdb")
     for n in range(10):
         store.append(batches([(1, n, 1, 1, b"payload")]))
@@ -205,7 +203,7 @@ def frames_of(journal: bytes) -> list[int]:
     return list(range(32, len(journal), 24 + PAGE))
 
 
-def test_a_journal_whose_end_is_torn_loses_only_what_was_not_acknowledged(left: tuple[Path, Path]) -> None:
+def test_torn_journal_loses_only_the_last_put(left: tuple[Path, Path]) -> None:
     path, journal = left
     whole = journal.read_bytes()
     *_, last = frames_of(whole)
@@ -214,7 +212,7 @@ def test_a_journal_whose_end_is_torn_loses_only_what_was_not_acknowledged(left: 
         assert len(scanned(store)) == 9
 
 
-def test_any_damaged_frame_before_the_last_put_is_found(left: tuple[Path, Path]) -> None:
+def test_damaged_frame_before_the_last_put_is_detected(left: tuple[Path, Path]) -> None:
     path, journal = left
     whole, main = journal.read_bytes(), path.read_bytes()
     frames = frames_of(whole)
@@ -232,7 +230,7 @@ def test_any_damaged_frame_before_the_last_put_is_found(left: tuple[Path, Path])
 
 
 @pytest.mark.parametrize("at", [0, 5, 9, 17, 25, 29])
-def test_a_damaged_head_of_a_journal_is_found(left: tuple[Path, Path], at: int) -> None:
+def test_damaged_journal_header_is_detected(left: tuple[Path, Path], at: int) -> None:
     path, journal = left
     changed = bytearray(journal.read_bytes())
     changed[at] ^= 1
@@ -243,7 +241,7 @@ def test_a_damaged_head_of_a_journal_is_found(left: tuple[Path, Path], at: int) 
 
 @pytest.fixture
 def died(tmp_path: Path) -> tuple[Path, Path]:
-    """The same with the journal's index, as after a kill."""
+    """The same files, with the journal's index."""
     store = open_store(tmp_path / "store.tsdb")
     for n in range(10):
         store.append(batches([(1, n, 1, 1, b"payload")]))
@@ -256,9 +254,7 @@ def died(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("damage", ["last frame", "last bytes lost", "last put lost", "all lost", "empty"])
-def test_the_index_tells_a_damaged_end_from_one_that_was_never_finished(
-    died: tuple[Path, Path], damage: str, read_only: bool
-) -> None:
+def test_index_tells_a_damaged_end_from_an_unfinished_put(died: tuple[Path, Path], damage: str, read_only: bool) -> None:
     path, journal = died
     whole = journal.read_bytes()
     *_, before, last = frames_of(whole)
@@ -277,12 +273,12 @@ def test_the_index_tells_a_damaged_end_from_one_that_was_never_finished(
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_what_a_dead_process_left_is_taken_in_when_it_is_whole(died: tuple[Path, Path], read_only: bool) -> None:
+def test_intact_journal_of_a_killed_process_is_read(died: tuple[Path, Path], read_only: bool) -> None:
     with closing(open_store(died[0], read_only=read_only)) as store:
         assert len(scanned(store)) == 10
 
 
-def test_a_process_that_died_right_after_the_head_of_a_journal(tmp_path: Path) -> None:
+def test_process_killed_right_after_writing_the_journal_header(tmp_path: Path) -> None:
     path, journal = tmp_path / "died" / "store.tsdb", tmp_path / "died" / "store.tsdb-wal"
     path.parent.mkdir()
     with closing(open_store(tmp_path / "store.tsdb")) as store:
@@ -305,7 +301,7 @@ def test_a_process_that_died_right_after_the_head_of_a_journal(tmp_path: Path) -
         assert len(scanned(store)) == 10
 
 
-def test_a_head_that_is_damaged_and_little_behind_it_is_told_by_the_index(died: tuple[Path, Path]) -> None:
+def test_index_reveals_a_damaged_header_of_a_short_journal(died: tuple[Path, Path]) -> None:
     path, journal = died
     changed = bytearray(journal.read_bytes()[:2000])
     changed[9] ^= 1
@@ -314,7 +310,7 @@ def test_a_head_that_is_damaged_and_little_behind_it_is_told_by_the_index(died: 
         open_store(path)
 
 
-def test_what_a_checksum_does_not_show_names_the_file_and_the_block(tmp_path: Path) -> None:
+def test_damage_missed_by_checksums_names_the_file_and_block(tmp_path: Path) -> None:
     path = tmp_path / "store.tsdb"
     with closing(open_store(path)) as store:
         store.append(batches([(1, n % 7, 0, n * n, b"%06d" % (n * n % 1000)) for n in range(100)]))
@@ -350,7 +346,7 @@ def test_what_a_checksum_does_not_show_names_the_file_and_the_block(tmp_path: Pa
     "numbers",
     [{"next_run": 2**63 - 1}, {"generation": -1}, {"next_block": 2**62}, {"next_put": -1}, {"last_acq": 2**63 - 1}],
 )
-def test_a_state_that_cannot_be_is_refused_whatever_its_checksum(tmp_path: Path, numbers: dict[str, int]) -> None:
+def test_impossible_state_with_a_valid_checksum_is_refused(tmp_path: Path, numbers: dict[str, int]) -> None:
     path = tmp_path / "store.tsdb"
     open_store(path).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -359,7 +355,7 @@ def test_a_state_that_cannot_be_is_refused_whatever_its_checksum(tmp_path: Path,
         open_store(path)
 
 
-def test_an_index_of_another_journal_proves_nothing(died: tuple[Path, Path]) -> None:
+def test_index_of_another_journal_is_ignored(died: tuple[Path, Path]) -> None:
     path, journal = died
     index = Path(f"{path}-shm")
     found = committed(index)
@@ -377,7 +373,7 @@ def test_an_index_of_another_journal_proves_nothing(died: tuple[Path, Path]) -> 
     assert committed(index) is None
 
 
-def test_a_whole_journal_is_taken_in(left: tuple[Path, Path]) -> None:
+def test_intact_journal_is_merged_into_the_file(left: tuple[Path, Path]) -> None:
     path, journal = left
     check_journal(journal)
     with closing(open_store(path)) as store:

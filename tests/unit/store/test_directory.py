@@ -1,4 +1,4 @@
-"""The table of directories."""
+"""Directory tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tsmodel.store.directory import ENTRY, Directory, Table
 
 
 class Walked(list[Directory]):
-    """A list that counts how often its items are taken."""
+    """A list that counts its item accesses."""
 
     taken = 0
 
@@ -20,7 +20,7 @@ class Walked(list[Directory]):
             yield item
 
 
-def test_a_put_of_many_cids_takes_linear_time() -> None:
+def test_put_of_many_cids_takes_linear_time() -> None:
     none = np.empty(0, ENTRY)
     old = [Directory(number, number, 0, none, number) for number in range(3)]
     added = Walked(Directory(number, number % 1000, 0, none, number) for number in range(10, 2010))

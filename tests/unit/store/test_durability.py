@@ -1,4 +1,4 @@
-"""What the store says is so: after a commit that failed, files that went away, copies, and without the right to write."""
+"""Durability: failed commits, replaced or deleted files, copies, closing, read-only access and journals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def mids(store: EmbeddedStore) -> list[int]:
 
 
 class FailingCommit:
-    """A connection whose next commit fails, after or instead of having been carried out."""
+    """A connection whose next commit fails, either after committing or instead of it."""
 
     def __init__(self, connection: sqlite3.Connection, *, commits: bool) -> None:
         self._connection = connection
@@ -68,7 +68,7 @@ def fail_next_commit(store: EmbeddedStore, *, commits: bool) -> None:
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_a_commit_that_fails_is_in_doubt(path: Path, commits: bool) -> None:
+def test_failed_commit_is_in_doubt(path: Path, commits: bool) -> None:
     store = open_store(path)
     put(store, 0)
     fail_next_commit(store, commits=commits)
@@ -86,7 +86,7 @@ def test_a_commit_that_fails_is_in_doubt(path: Path, commits: bool) -> None:
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_a_session_keeps_what_is_in_doubt_apart(path: Path, commits: bool) -> None:
+def test_session_keeps_in_doubt_records_apart(path: Path, commits: bool) -> None:
     session = connect(path)
     session.add(Reading(cid=1, mid=1, moid=1, cap=1, counter=1))
     fail_next_commit(session.backend, commits=commits)
@@ -116,23 +116,23 @@ def without_journal(path: Path) -> None:
     Path(f"{path}-wal").unlink()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot remove an open file")
 @pytest.mark.parametrize("change", [deleted, replaced, without_journal])
-def test_nothing_is_acknowledged_when_the_file_is_another_one(path: Path, change: Callable[[Path], None]) -> None:
+def test_no_put_is_acknowledged_after_the_file_is_replaced(path: Path, change: Callable[[Path], None]) -> None:
     store = open_store(path)
     put(store, 0)
     change(path)
     with pytest.raises(StoreError, match=r"(deleted|replaced).*while it was open; nothing was stored by this call"):
         put(store, 10)
     store.close()
-    if change is without_journal:  # what was in it is still known to this process
+    if change is without_journal:  # this process still has the journal's contents in memory
         with closing(open_store(path)) as store:
             assert mids(store) == list(range(10))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot remove an open file")
 @pytest.mark.parametrize("change", [deleted, replaced, without_journal])
-def test_a_file_that_goes_away_during_a_put_leaves_it_in_doubt(
+def test_put_is_in_doubt_if_the_file_disappears_during_it(
     path: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(path)
@@ -147,8 +147,8 @@ def test_a_file_that_goes_away_during_a_put_leaves_it_in_doubt(
     store.close()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
-def test_a_reader_does_not_create_a_file(path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot remove an open file")
+def test_reading_does_not_recreate_a_deleted_file(path: Path) -> None:
     store = open_store(path)
     put(store, 0)
     path.unlink()
@@ -158,7 +158,7 @@ def test_a_reader_does_not_create_a_file(path: Path) -> None:
     store.close()
 
 
-def test_a_copy_made_while_the_store_is_open_is_refused(path: Path, tmp_path: Path) -> None:
+def test_copy_of_an_open_store_is_refused(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.tsdb"
     with closing(open_store(path)) as store:
         put(store, 0)
@@ -177,7 +177,7 @@ def test_a_copy_made_while_the_store_is_open_is_refused(path: Path, tmp_path: Pa
         assert mids(copied) == list(range(10))
 
 
-def test_what_is_there_of_such_a_copy_can_be_taken(path: Path, tmp_path: Path) -> None:
+def test_convert_rescues_a_copy_of_an_open_store(path: Path, tmp_path: Path) -> None:
     copy, new = tmp_path / "copy.tsdb", tmp_path / "new.tsdb"
     with closing(open_store(path)) as store:
         put(store, 0)
@@ -191,7 +191,7 @@ def test_what_is_there_of_such_a_copy_can_be_taken(path: Path, tmp_path: Path) -
         convert(copy, new)
 
 
-def test_the_last_one_to_close_a_file_says_so(path: Path) -> None:
+def test_last_store_to_close_marks_the_file_closed(path: Path) -> None:
     first, second = open_store(path), open_store(path)
     put(first, 0)
     first.close()
@@ -204,7 +204,7 @@ def test_the_last_one_to_close_a_file_says_so(path: Path) -> None:
 
 
 @pytest.mark.parametrize("refusals", [1, 2, 100])
-def test_two_that_close_a_file_at_the_same_moment(path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int) -> None:
+def test_two_stores_close_a_file_at_the_same_time(path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int) -> None:
     said, calls = engine._said_closed, []
 
     def refused(connection: sqlite3.Connection) -> bool:
@@ -244,7 +244,7 @@ elif sys.argv[2] == "error":
 
 
 @pytest.mark.parametrize("how", ["plain", "reading", "thread", "error"])
-def test_a_program_that_ends_without_closing_its_store(path: Path, how: str) -> None:
+def test_program_exits_without_closing_its_store(path: Path, how: str) -> None:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, [Path(__file__).parents[3], Path(__file__).parents[2]])),
@@ -258,7 +258,7 @@ def test_a_program_that_ends_without_closing_its_store(path: Path, how: str) -> 
                 assert len(scanned(store)) == 2
 
 
-def test_a_store_that_is_forgotten_is_closed(path: Path) -> None:
+def test_garbage_collected_store_is_closed(path: Path) -> None:
     store = open_store(path)
     put(store, 0)
     del store
@@ -268,7 +268,7 @@ def test_a_store_that_is_forgotten_is_closed(path: Path) -> None:
         assert mids(store) == list(range(10))
 
 
-def test_a_store_that_is_closed_while_somebody_reads(path: Path) -> None:
+def test_store_closes_during_a_read(path: Path) -> None:
     store = open_store(path)
     put(store, 0)
     with store.engine.reading() as snapshot:
@@ -278,8 +278,8 @@ def test_a_store_that_is_closed_while_somebody_reads(path: Path) -> None:
         assert mids(store) == list(range(10))
 
 
-def test_a_process_that_dies_while_it_closes_a_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state says that it is closed, and then its journal is taken in, removed, and forgotten in the header."""
+def test_process_killed_while_closing_a_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kill comes after the state says "closed", before or after the checkpoint, and before the header changes."""
     said = engine._said_closed
     for number, ends in enumerate([("", "-wal"), ("",)]):
         kept = tmp_path / f"{number}.tsdb"
@@ -302,9 +302,9 @@ def test_a_process_that_dies_while_it_closes_a_file(path: Path, tmp_path: Path, 
             assert mids(store) == list(range(10 * number + 10))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="locks belong to files there, not to processes")
-def test_a_file_opened_twice_keeps_its_locks(path: Path) -> None:
-    """To open and close a file past SQLite would give up the locks of all who have it open in this process."""
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks belong to handles, not to processes")
+def test_opening_a_file_twice_keeps_its_locks(path: Path) -> None:
+    """Opening and closing the file outside SQLite would release every lock that this process holds on it."""
     code = "import sys; from tsmodel.store import open_store; open_store(sys.argv[1]).close()"
     with closing(open_store(path)) as store:
         put(store, 0)
@@ -319,7 +319,7 @@ def test_a_file_opened_twice_keeps_its_locks(path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_reading", [False, True])
-def test_a_writer_that_closes_before_a_reader_leaves_a_whole_file(path: Path, tmp_path: Path, is_reading: bool) -> None:
+def test_writer_closing_before_a_reader_leaves_a_complete_file(path: Path, tmp_path: Path, is_reading: bool) -> None:
     copy = tmp_path / "copy.tsdb"
     writer = open_store(path)
     put(writer, 0)
@@ -331,7 +331,7 @@ def test_a_writer_that_closes_before_a_reader_leaves_a_whole_file(path: Path, tm
         writer.close()
         shutil.copy(path, copy)
     shutil.copy(path, tmp_path / "later.tsdb")
-    if is_reading:  # it may keep the last page out of the file: a copy is whole, or refused
+    if is_reading:  # the reader may keep the last page out of the file: a copy is complete or refused
         with suppress(StoreCorruptError), closing(open_store(copy)) as store:
             assert mids(store) == list(range(20))
     else:
@@ -342,7 +342,7 @@ def test_a_writer_that_closes_before_a_reader_leaves_a_whole_file(path: Path, tm
         assert mids(store) == list(range(20))
 
 
-def test_a_copy_is_refused_after_another_writer_has_closed_the_file(path: Path, tmp_path: Path) -> None:
+def test_copy_is_refused_while_a_second_writer_is_open(path: Path, tmp_path: Path) -> None:
     first, second = open_store(path), open_store(path)
     put(first, 0)
     first.close()
@@ -359,7 +359,7 @@ def test_a_copy_is_refused_after_another_writer_has_closed_the_file(path: Path, 
         assert mids(store) == list(range(20))
 
 
-def test_who_closes_last_does_not_write_what_it_read_first(path: Path) -> None:
+def test_last_store_to_close_does_not_write_stale_pages(path: Path) -> None:
     first = open_store(path)
     put(first, 0)
     with closing(open_store(path)) as second:
@@ -370,7 +370,7 @@ def test_who_closes_last_does_not_write_what_it_read_first(path: Path) -> None:
         assert mids(store) == list(range(400))
 
 
-def test_the_journal_is_cut_back(path: Path) -> None:
+def test_journal_is_truncated(path: Path) -> None:
     with closing(open_store(path)) as store:
         store.append(batches([(1, n, 0, 0, os.urandom(10**6)) for n in range(30)]))
         for n in range(3):
@@ -378,7 +378,7 @@ def test_the_journal_is_cut_back(path: Path) -> None:
         assert Path(f"{path}-wal").stat().st_size <= engine._JOURNAL_LIMIT
 
 
-def test_the_journal_is_cut_back_without_another_put(path: Path) -> None:
+def test_journal_is_truncated_without_another_put(path: Path) -> None:
     journal = Path(f"{path}-wal")
     with closing(open_store(path)) as store, closing(open_store(path)) as other:
         store.append(batches([(1, n, 0, 0, os.urandom(10**6)) for n in range(20)]))
@@ -393,13 +393,13 @@ def test_the_journal_is_cut_back_without_another_put(path: Path) -> None:
         assert len(scanned(store)) == len(scanned(other)) == 50
 
 
-def test_a_journal_that_cannot_be_cut_back_stops_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_journal_that_cannot_be_truncated_does_not_block_puts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_JOURNAL_LIMIT", 50_000)
     journal = Path(f"{path}-wal")
     with closing(open_store(path)) as store, closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT one FROM state").fetchone()
-        for n in range(20):  # with a timeout each of them would take a minute
+        for n in range(20):  # with a timeout, each put would take a minute
             put(store, n)
         assert journal.stat().st_size > 50_000
         assert len(scanned(store)) == 200
@@ -408,7 +408,7 @@ def test_a_journal_that_cannot_be_cut_back_stops_nobody(path: Path, monkeypatch:
         assert journal.stat().st_size == 0
 
 
-def test_read_only_leaves_no_trace(path: Path) -> None:
+def test_read_only_changes_no_file(path: Path) -> None:
     with closing(open_store(path)) as store:
         put(store, 0)
     before = path.read_bytes()
@@ -423,7 +423,7 @@ def test_read_only_leaves_no_trace(path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_read_only_beside_a_process_that_writes(path: Path) -> None:
+def test_read_only_beside_a_writer(path: Path) -> None:
     with closing(open_store(path)) as store:
         put(store, 0)
         with closing(open_store(path, read_only=True)) as reader:
@@ -435,7 +435,7 @@ def test_read_only_beside_a_process_that_writes(path: Path) -> None:
         assert mids(store) == list(range(20))
 
 
-def test_a_reader_that_was_there_before_the_writer(path: Path) -> None:
+def test_reader_opened_before_the_writer(path: Path) -> None:
     with closing(open_store(path)) as store:
         put(store, 0)
     with closing(open_store(path, read_only=True)) as reader:
@@ -448,7 +448,7 @@ def test_a_reader_that_was_there_before_the_writer(path: Path) -> None:
         assert mids(store) == list(range(20))
 
 
-def test_read_only_with_a_journal_that_nobody_has_taken_in(path: Path, tmp_path: Path) -> None:
+def test_read_only_refuses_a_journal_that_needs_recovery(path: Path, tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     with closing(open_store(path)) as store:
         put(store, 0)
@@ -463,15 +463,15 @@ def test_read_only_with_a_journal_that_nobody_has_taken_in(path: Path, tmp_path:
         assert mids(store) == list(range(10))
 
 
-def test_a_process_that_died_while_it_closed_the_file_has_damaged_nothing(path: Path, tmp_path: Path) -> None:
-    """SQLite has changed the file, and keeps in a journal what was there before."""
+def test_kill_during_close_damages_nothing(path: Path, tmp_path: Path) -> None:
+    """SQLite has changed the file and keeps the previous pages in a rollback journal."""
     with closing(open_store(path)) as store:
         for first in range(0, 40, 10):
             put(store, first)
     (tmp_path / "kept").mkdir()
     kept, whole = tmp_path / "kept" / path.name, path.read_bytes()
     with closing(sqlite3.connect(path, isolation_level=None)) as closer:
-        closer.execute("PRAGMA cache_size = 1")  # so that it writes to the file before it commits
+        closer.execute("PRAGMA cache_size = 1")  # forces SQLite to write to the file before the commit
         closer.execute("BEGIN")
         closer.execute("UPDATE blocks SET data = zeroblob(length(data))")
         closer.execute("CREATE TABLE more AS SELECT randomblob(1000000)")
@@ -490,8 +490,8 @@ def test_a_process_that_died_while_it_closed_the_file_has_damaged_nothing(path: 
     assert (info(kept).records, verify(kept).faults) == (40, ())
 
 
-def test_a_process_that_died_while_it_opened_the_file_has_damaged_nothing(path: Path) -> None:
-    """It has made a journal, and not yet the index of that."""
+def test_kill_during_open_damages_nothing(path: Path) -> None:
+    """The process has created a journal but not its index."""
     store = open_store(path)
     put(store, 0)
     store.close()
@@ -506,7 +506,7 @@ def test_a_process_that_died_while_it_opened_the_file_has_damaged_nothing(path: 
 
 
 @pytest.mark.parametrize("options", [{"read_only": True}, {"create": False}])
-def test_a_file_that_does_not_exist(path: Path, options: dict[str, bool]) -> None:
+def test_missing_file_is_not_created(path: Path, options: dict[str, bool]) -> None:
     with pytest.raises(StoreError, match="does not exist"):
         open_store(path, **options)
     with pytest.raises(StoreError, match="does not exist"):
@@ -514,13 +514,13 @@ def test_a_file_that_does_not_exist(path: Path, options: dict[str, bool]) -> Non
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_journal_without_its_file(path: Path) -> None:
+def test_journal_without_its_file_is_refused(path: Path) -> None:
     Path(f"{path}-wal").write_bytes(b"something")
     with pytest.raises(StoreCorruptError, match="does not exist, but its journal"):
         open_store(path)
 
 
-def test_options_in_a_url(path: Path) -> None:
+def test_url_options(path: Path) -> None:
     with pytest.raises(StoreError, match="does not exist"):
         connect(f"file:{path}?create=0")
     with connect(f"file://{path}") as session:
@@ -547,13 +547,13 @@ def test_options_in_a_url(path: Path) -> None:
         ("file:a.tsdb?create", "not a URL such as"),
     ],
 )
-def test_urls_that_are_none(target: str, message: str) -> None:
+def test_invalid_file_urls(target: str, message: str) -> None:
     with pytest.raises(SessionError, match=message):
         connect(target)
 
 
 @pytest.mark.parametrize("target", ["memory:", "tstorage://localhost:1"])
-def test_options_of_files_are_for_files(target: str) -> None:
+def test_file_options_are_refused_for_other_targets(target: str) -> None:
     for options in ({"read_only": True}, {"create": False}):
         with pytest.raises(SessionError, match="is for embedded files"):
             connect(target, **options)
@@ -562,9 +562,9 @@ def test_options_of_files_are_for_files(target: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["with space", "per%cent", "que?stion", "ha#sh", "été"])
-def test_paths_with_unusual_letters(tmp_path: Path, name: str) -> None:
+def test_paths_with_special_characters(tmp_path: Path, name: str) -> None:
     if os.name == "nt" and "?" in name:
-        pytest.skip("no such names there")
+        pytest.skip("Windows has no such file names")
     with closing(open_store(tmp_path / name)) as store:
         put(store, 0)
     with closing(open_store(tmp_path / name, read_only=True)) as store:
@@ -572,7 +572,7 @@ def test_paths_with_unusual_letters(tmp_path: Path, name: str) -> None:
     assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
-def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with closing(open_store("store.tsdb")) as store:
         put(store, 0)
@@ -580,14 +580,14 @@ def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [each.name for each in tmp_path.iterdir()] == ["store.tsdb"]
 
 
-def test_nothing_is_left_of_a_file_that_could_not_be_created(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_creation_leaves_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_SCHEMA", (*engine._SCHEMA, "CREATE NONSENSE"))
     with pytest.raises(StoreError):
         open_store(path)
     assert list(path.parent.iterdir()) == []
 
 
-def test_stores_created_at_the_same_path_at_once(path: Path) -> None:
+def test_second_creation_keeps_the_first_file(path: Path) -> None:
     made = path.with_name("made")
     SQLiteEngine(str(made)).close()
     engine._create(path)

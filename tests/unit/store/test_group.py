@@ -1,4 +1,4 @@
-"""Group commit: one thread does the work of all who wait, in their order; nobody waits for ever."""
+"""Group commit: one thread does the work of all that wait, in order, and no thread waits forever."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tsmodel.store.store import GroupCommit
 
 
 class Work:
-    """Notes what is done together. The first call waits until it may go on."""
+    """Records the groups. The first call waits for `goes_on`."""
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
@@ -62,7 +62,7 @@ def ended(threads: list[threading.Thread]) -> bool:
     return not any(thread.is_alive() for thread in threads)
 
 
-def test_who_comes_first_goes_alone_and_the_others_together_in_their_order(work: Work) -> None:
+def test_first_goes_alone_and_the_rest_follow_as_one_group(work: Work) -> None:
     group = GroupCommit(work, 100)
     threads = [started(group, 0)]
     assert work.begun.wait(20)
@@ -74,7 +74,7 @@ def test_who_comes_first_goes_alone_and_the_others_together_in_their_order(work:
     assert work.groups[-1] == [8]
 
 
-def test_large_ones_go_in_several_groups(work: Work) -> None:
+def test_large_jobs_are_split_into_groups(work: Work) -> None:
     group = GroupCommit(work, 10)
     threads = [started(group, 0)]
     assert work.begun.wait(20)
@@ -84,7 +84,7 @@ def test_large_ones_go_in_several_groups(work: Work) -> None:
     assert work.groups == [[0], [1, 2], [3], [4], [5, 6]]
 
 
-def test_an_interrupted_leader_keeps_nobody_waiting(work: Work) -> None:
+def test_interrupted_leader_releases_the_others(work: Work) -> None:
     group = GroupCommit(work, 100)
     threads = [started(group, 0)]
     assert work.begun.wait(20)
@@ -97,16 +97,16 @@ def test_an_interrupted_leader_keeps_nobody_waiting(work: Work) -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """A job in the background of a shell ignores Ctrl-C."""
+    """Restores Ctrl-C, which background jobs of a shell ignore."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="threads cannot be interrupted here")
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this platform cannot interrupt threads")
 @pytest.mark.parametrize("place", [1, 2, 3])
 @pytest.mark.usefixtures("interruptible")
-def test_who_is_interrupted_while_it_waits_does_not_go_along(work: Work, place: int) -> None:
+def test_interrupted_waiter_leaves_the_queue(work: Work, place: int) -> None:
     group = GroupCommit(work, 100)
     threads = [started(group, 0)]
     assert work.begun.wait(20)

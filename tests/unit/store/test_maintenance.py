@@ -1,4 +1,4 @@
-"""Verifying, describing, backing up, recovering and compacting files, whole and damaged."""
+"""`verify`, `info`, `backup`, `recover` and `compact` on intact and damaged files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PAGE = 8192
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[Row]]:
-    """A closed file of several cids, some of whose blocks are rows and some parts, and what it holds."""
+    """The bytes and records of a closed file of several cids, some of whose blocks are stored as rows and some as parts."""
     path = tmp_path_factory.mktemp("whole") / "store.tsdb"
     with closing(EmbeddedStore(SQLiteEngine(str(path)), policy=MergePolicy(fan_in=4))) as store:
         for number in range(6):
@@ -70,7 +70,7 @@ def contents(path: Path) -> list[Row]:
 
 
 class Steps:
-    """Progress that was told: ascends, and ends with all."""
+    """A progress callback. Checks that progress ascends and reaches its total."""
 
     def __init__(self) -> None:
         self.told: list[tuple[int, int]] = []
@@ -87,7 +87,7 @@ class Steps:
 # verify
 
 
-def test_a_whole_file_has_no_faults(path: Path, whole: tuple[bytes, list[Row]]) -> None:
+def test_intact_file_has_no_faults(path: Path, whole: tuple[bytes, list[Row]]) -> None:
     steps = Steps()
     report = verify(path, steps)
     steps.check()
@@ -103,7 +103,7 @@ def test_a_whole_file_has_no_faults(path: Path, whole: tuple[bytes, list[Row]]) 
     assert names(path.parent) == ["store.tsdb"]
 
 
-def test_an_empty_store_has_no_faults(tmp_path: Path) -> None:
+def test_empty_store_has_no_faults(tmp_path: Path) -> None:
     open_store(tmp_path / "a").close()
     assert verify(tmp_path / "a").is_whole
 
@@ -124,14 +124,14 @@ def test_an_empty_store_has_no_faults(tmp_path: Path) -> None:
         ("CREATE TABLE more (x)", "schema"),
     ],
 )
-def test_each_fault_is_told(path: Path, statement: str, where: str) -> None:
+def test_each_fault_is_reported(path: Path, statement: str, where: str) -> None:
     changed(path, statement)
     report = verify(path)
     assert not report.is_whole
     assert any(fault.where.startswith(where) for fault in report.faults), report
 
 
-def test_all_faults_are_told_not_only_the_first(path: Path, whole: tuple[bytes, list[Row]]) -> None:
+def test_all_faults_are_reported(path: Path, whole: tuple[bytes, list[Row]]) -> None:
     first, second = column(path, "SELECT id FROM blocks ORDER BY id")[:2]
     changed(path, f"UPDATE blocks SET data = zeroblob(9) WHERE id IN ({first}, {second})", "UPDATE state SET data = 7")
     report = verify(path)
@@ -148,7 +148,7 @@ def test_records_ahead_of_the_clock_are_counted(tmp_path: Path) -> None:
     assert report.ahead == 1
 
 
-def test_any_byte_that_makes_a_read_fail_is_told(path: Path, whole: tuple[bytes, list[Row]]) -> None:
+def test_verify_finds_every_byte_that_makes_a_read_fail(path: Path, whole: tuple[bytes, list[Row]]) -> None:
     content, rows = whole
     chosen = random.Random(3)
     told = 0
@@ -170,19 +170,19 @@ def test_any_byte_that_makes_a_read_fail_is_told(path: Path, whole: tuple[bytes,
     assert told > 20
 
 
-def test_a_file_that_others_write_to(path: Path) -> None:
+def test_verify_beside_a_writer(path: Path) -> None:
     with closing(open_store(path)) as store:
         store.append(batches([(1, 1, 1, 1, b"new")]))
         report = verify(path)
         assert report.is_whole
-        store.append(batches([(1, 1, 1, 2, b"new")]))  # its locks are still there
+        store.append(batches([(1, 1, 1, 2, b"new")]))  # the store still holds its locks
         with closing(sqlite3.connect(path, timeout=0)) as other, pytest.raises(sqlite3.OperationalError):
             other.execute("PRAGMA journal_mode = DELETE")
         assert verify(path).records == report.records + 1
 
 
 def left_behind(path: Path, to: Path, *, shared: bool) -> list[Row]:
-    """A file as a process left it that died, with its journal and perhaps SQLite's index of it."""
+    """Copies the file and journal of a killed process, optionally with SQLite's journal index."""
     to.mkdir()
     with closing(open_store(path)) as store:
         for n in range(5):
@@ -193,7 +193,7 @@ def left_behind(path: Path, to: Path, *, shared: bool) -> list[Row]:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_journal_that_was_left(tmp_path: Path, path: Path, shared: bool) -> None:
+def test_verify_reads_a_leftover_journal(tmp_path: Path, path: Path, shared: bool) -> None:
     rows = left_behind(path, tmp_path / "left", shared=shared)
     left = tmp_path / "left" / "store.tsdb"
     before = names(left.parent)
@@ -203,7 +203,7 @@ def test_a_journal_that_was_left(tmp_path: Path, path: Path, shared: bool) -> No
     assert names(left.parent) == before
 
 
-def test_a_damaged_journal_is_told(tmp_path: Path, path: Path) -> None:
+def test_damaged_journal_is_reported(tmp_path: Path, path: Path) -> None:
     left_behind(path, tmp_path / "left", shared=False)
     journal = tmp_path / "left" / "store.tsdb-wal"
     data = bytearray(journal.read_bytes())
@@ -212,7 +212,7 @@ def test_a_damaged_journal_is_told(tmp_path: Path, path: Path) -> None:
     assert "journal" in {fault.where for fault in verify(tmp_path / "left" / "store.tsdb").faults}
 
 
-def test_a_copy_without_its_journal_is_told(tmp_path: Path, path: Path) -> None:
+def test_copy_without_its_journal_is_reported(tmp_path: Path, path: Path) -> None:
     left_behind(path, tmp_path / "left", shared=False)
     (tmp_path / "left" / "store.tsdb-wal").unlink()
     (fault,) = verify(tmp_path / "left" / "store.tsdb").faults
@@ -220,7 +220,7 @@ def test_a_copy_without_its_journal_is_told(tmp_path: Path, path: Path) -> None:
     assert "latest records are missing" in fault.what
 
 
-def test_what_cannot_be_looked_at(tmp_path: Path) -> None:
+def test_verify_refuses_foreign_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"nothing that is a store, and long enough to be none" * 9)
     with pytest.raises(StoreFormatError, match="is not a tsmodel store"):
         verify(tmp_path / "a")
@@ -253,7 +253,7 @@ def test_info(path: Path, whole: tuple[bytes, list[Row]]) -> None:
     assert sum(each.runs for each in found.cids.values()) == found.runs
 
 
-def test_info_of_nothing_and_of_damage(tmp_path: Path, path: Path) -> None:
+def test_info_of_empty_and_damaged_stores(tmp_path: Path, path: Path) -> None:
     open_store(tmp_path / "a").close()
     found = info(tmp_path / "a")
     assert (found.records, found.cap, found.bytes_per_record, found.cids) == (0, None, 0.0, {})
@@ -265,7 +265,7 @@ def test_info_of_nothing_and_of_damage(tmp_path: Path, path: Path) -> None:
 # backup
 
 
-def test_a_backup_holds_the_same(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
+def test_backup_holds_the_same_records(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
     steps = Steps()
     with closing(open_store(path)) as store:
         report = backup(store, tmp_path / "copy", steps)
@@ -281,13 +281,13 @@ def test_a_backup_holds_the_same(tmp_path: Path, path: Path, whole: tuple[bytes,
     assert verify(tmp_path / "copy").records == len(whole[1]) + 1
 
 
-def test_a_backup_of_a_file_that_is_only_read(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
+def test_backup_of_a_read_only_store(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
     with closing(open_store(path, read_only=True)) as store:
         backup(store, tmp_path / "copy")
     assert contents(tmp_path / "copy") == whole[1]
 
 
-def test_a_backup_while_others_write_is_of_one_moment(tmp_path: Path) -> None:
+def test_backup_during_writes_is_a_snapshot(tmp_path: Path) -> None:
     stop = threading.Event()
 
     def writing(store: EmbeddedStore) -> None:
@@ -311,7 +311,7 @@ def test_a_backup_while_others_write_is_of_one_moment(tmp_path: Path) -> None:
             writer.join()
 
 
-def test_a_backup_that_fails_leaves_nothing(tmp_path: Path, path: Path) -> None:
+def test_failed_backup_leaves_no_file(tmp_path: Path, path: Path) -> None:
     def fails(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
@@ -328,7 +328,7 @@ def test_a_backup_that_fails_leaves_nothing(tmp_path: Path, path: Path) -> None:
     assert names(tmp_path) == ["store.tsdb"]
 
 
-def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path, path: Path) -> None:
+def test_backup_keeps_a_file_created_meanwhile(tmp_path: Path, path: Path) -> None:
     def appears(done: int, total: int) -> None:
         (tmp_path / "copy").write_bytes(b"mine")
 
@@ -338,7 +338,7 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path, path: Path) -> No
     assert names(tmp_path) == ["copy", "store.tsdb"]
 
 
-def test_memory_has_no_backup() -> None:
+def test_store_in_memory_has_no_backup() -> None:
     with closing(open_store(None)) as store, pytest.raises(UnsupportedError, match=r"in memory: copy its records"):
         backup(store, "copy")
 
@@ -346,7 +346,7 @@ def test_memory_has_no_backup() -> None:
 # recover
 
 
-def test_recovering_a_whole_file_copies_it(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
+def test_recovering_an_intact_file_copies_it(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
     steps = Steps()
     report = recover(path, tmp_path / "new", steps)
     steps.check()
@@ -358,8 +358,8 @@ def test_recovering_a_whole_file_copies_it(tmp_path: Path, path: Path, whole: tu
         assert old.last_acq(KeyRange()) == new.last_acq(KeyRange())
 
 
-def test_all_blocks_but_the_damaged_ones_are_recovered(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
-    lost = column(path, "SELECT id FROM blocks ORDER BY id")[-1]  # the last one of cid 3
+def test_intact_blocks_are_recovered(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
+    lost = column(path, "SELECT id FROM blocks ORDER BY id")[-1]  # the last block of cid 3
     changed(path, f"UPDATE blocks SET data = zeroblob(length(data)) WHERE id = {lost}")
     report = recover(path, tmp_path / "new")
     assert [fault.where for fault in report.faults] == [f"block {lost}"]
@@ -368,7 +368,7 @@ def test_all_blocks_but_the_damaged_ones_are_recovered(tmp_path: Path, path: Pat
     assert set(contents(tmp_path / "new")) <= set(whole[1])
 
 
-def test_a_lost_state_costs_no_records(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
+def test_lost_state_costs_no_records(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
     changed(path, "DELETE FROM state")
     before = now_ns()
     report = recover(path, tmp_path / "new")
@@ -379,14 +379,12 @@ def test_a_lost_state_costs_no_records(tmp_path: Path, path: Path, whole: tuple[
 
 
 def without_acq(path: Path) -> None:
-    """Makes the state say that no acq was ever given."""
+    """Sets the state to "no acq was ever assigned"."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         write_state(connection, msgspec.structs.replace(read_state(connection), last_acq=LIMITS["acq"].least))
 
 
-def test_a_state_without_an_acq_is_given_that_of_the_records(
-    tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]
-) -> None:
+def test_state_without_an_acq_gets_the_records_highest(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
     without_acq(path)
     report = recover(path, tmp_path / "new")
     assert [fault.where for fault in report.faults] == ["state"]
@@ -397,7 +395,7 @@ def test_a_state_without_an_acq_is_given_that_of_the_records(
         assert store.last_acq(KeyRange()) == max(row[4] for row in whole[1]) + 1
 
 
-def test_a_state_without_an_acq_is_not_given_one_of_the_future(tmp_path: Path) -> None:
+def test_state_without_an_acq_ignores_future_acqs(tmp_path: Path) -> None:
     path, ahead = tmp_path / "store.tsdb", now_ns() + 10**15
     with closing(open_store(path)) as store:
         store.append(batches([(1, 1, 0, 0, 5, b""), (1, 1, 0, 0, ahead, b"")], with_acq=True), with_acq=True)
@@ -410,7 +408,7 @@ def test_a_state_without_an_acq_is_not_given_one_of_the_future(tmp_path: Path) -
         assert [row[4] for row in scanned(store)] == [5, ahead]
 
 
-def test_records_of_the_least_acq_are_no_fault(tmp_path: Path) -> None:
+def test_records_with_the_lowest_acq_are_no_fault(tmp_path: Path) -> None:
     path, least = tmp_path / "store.tsdb", LIMITS["acq"].least
     with closing(open_store(path)) as store:
         store.append(batches([(1, 1, 0, 0, least, b"")], with_acq=True), with_acq=True)
@@ -418,8 +416,8 @@ def test_records_of_the_least_acq_are_no_fault(tmp_path: Path) -> None:
     assert recover(path, tmp_path / "new").records == 1
 
 
-def directory_with(path: Path, at: int) -> None:
-    """Flips a bit of the directory of the last run."""
+def damage_directory(path: Path, at: int) -> None:
+    """Flips a bit in the directory of the last run."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         number, data = connection.execute("SELECT number, directory FROM runs ORDER BY number DESC LIMIT 1").fetchone()
         damaged = bytearray(data)
@@ -427,14 +425,14 @@ def directory_with(path: Path, at: int) -> None:
         connection.execute("UPDATE runs SET directory = ? WHERE number = ?", (bytes(damaged), number))
 
 
-def test_blocks_of_a_damaged_directory_prove_what_they_are(
+def test_blocks_are_recovered_despite_a_damaged_directory(
     tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]
 ) -> None:
     content, rows = whole
     everything = 0
     for at in range(0, 32 + 96, 1 if is_long() else 5):
         path.write_bytes(content)
-        directory_with(path, at)
+        damage_directory(path, at)
         new = tmp_path / f"new{at}"
         report = recover(path, new)
         assert any(fault.where.startswith("run ") for fault in report.faults)
@@ -445,7 +443,7 @@ def test_blocks_of_a_damaged_directory_prove_what_they_are(
     assert everything > (45 if is_long() else 9)
 
 
-def test_a_lost_directory_is_said_to_cost_its_blocks(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
+def test_lost_directory_loses_its_blocks_and_says_so(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
     changed(path, "DELETE FROM runs WHERE number = (SELECT max(number) FROM runs)")
     report = recover(path, tmp_path / "new")
     assert any("no intact directory refers to it" in fault.what for fault in report.faults)
@@ -453,11 +451,11 @@ def test_a_lost_directory_is_said_to_cost_its_blocks(tmp_path: Path, path: Path,
 
 
 @pytest.mark.parametrize("page", range(16))
-def test_a_page_that_was_overwritten(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]], page: int) -> None:
+def test_overwritten_page(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]], page: int) -> None:
     content, rows = whole
     assert page * PAGE < len(content)
     path.write_bytes(content[: page * PAGE] + b"\xa5" * PAGE + content[(page + 1) * PAGE :])
-    if page == 0:  # nothing says that it was a store
+    if page == 0:  # nothing identifies the file as a store any more
         with pytest.raises(StoreFormatError):
             recover(path, tmp_path / "new")
         return
@@ -470,7 +468,7 @@ def test_a_page_that_was_overwritten(tmp_path: Path, path: Path, whole: tuple[by
 
 
 @pytest.mark.parametrize("at", [3, 18, 28, 45, 70, 103, 5000, 8000])
-def test_a_damaged_first_page_costs_no_records(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]], at: int) -> None:
+def test_damaged_first_page_costs_no_records(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]], at: int) -> None:
     damaged = bytearray(whole[0])
     damaged[at] ^= 4
     path.write_bytes(damaged)
@@ -509,7 +507,7 @@ def test_recovering_never_overwrites(tmp_path: Path, path: Path) -> None:
 
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks and steps of few records, so that few records make many of them."""
+    """Makes blocks and merge steps small, so that few records fill many of them."""
     monkeypatch.setattr(blocks_module, "BLOCK_RECORDS", 16)
     monkeypatch.setattr(maintenance, "_STEP", 4000)
     monkeypatch.setattr(maintenance, "_FAN", 3)
@@ -520,7 +518,7 @@ def overlapping(chains: list[list[tuple[int, ...]]]) -> bool:
 
 
 def runs_of(path: Path, cid: int) -> list[list[tuple[int, ...]]]:
-    """The keys of each run, in the order of their first ones."""
+    """Returns the keys of each run, ordered by first key."""
     found = []
     with closing(SQLiteEngine(str(path), read_only=True)) as engine, engine.reading() as snapshot:
         for run in snapshot.table.of_cid(cid):
@@ -566,7 +564,7 @@ def test_compacting_keeps_every_record(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("puts", [pytest.param(1, marks=pytest.mark.long), 3])
-def test_a_large_put_is_a_whole_store(tmp_path: Path, puts: int) -> None:
+def test_large_puts_are_not_merged_until_compacting(tmp_path: Path, puts: int) -> None:
     path, count = tmp_path / "a", 150_000
     at = np.arange(count)
     known: set[int] = set()
@@ -579,7 +577,7 @@ def test_a_large_put_is_a_whole_store(tmp_path: Path, puts: int) -> None:
             store.append([Batch(1, memoryview(records.tobytes()), count, records.dtype.itemsize)])
             with store.engine.reading() as snapshot:  # type: ignore[union-attr]
                 numbers = set(snapshot.table.runs)  # type: ignore[attr-defined]
-            assert known < numbers, "runs that hold all of some time are not merged"
+            assert known < numbers, "runs that cover a whole time span must not be merged"
             known = numbers
         assert info(path).runs > puts
         rows = sorted(scanned(store))
@@ -590,7 +588,7 @@ def test_a_large_put_is_a_whole_store(tmp_path: Path, puts: int) -> None:
         assert sorted(scanned(store)) == rows
         again = compact(store)
         assert again.bytes_before == again.bytes_after
-        # An hour of all series does not read everything.
+        # One hour of all series reads few blocks.
         with store.engine.reading() as snapshot:  # type: ignore[union-attr]
             entries = np.concatenate([run.entries for run in snapshot.table.of_cid(1)])  # type: ignore[attr-defined]
         inside = (entries["cap_min"] <= 700) & (entries["cap_max"] >= 700)
@@ -627,7 +625,7 @@ def test_compacting_while_others_write_and_read(tmp_path: Path) -> None:
         assert verify(tmp_path / "a").is_whole
 
 
-def test_compacting_gives_space_back(tmp_path: Path) -> None:
+def test_compacting_frees_space(tmp_path: Path) -> None:
     path = tmp_path / "a"
     with closing(EmbeddedStore(SQLiteEngine(str(path)), policy=MergePolicy(fan_in=1000))) as store:
         for number in range(300):
@@ -660,7 +658,7 @@ def test_small_cids_are_compacted_in_common_transactions(tmp_path: Path) -> None
     assert verify(tmp_path / "a").is_whole
 
 
-def test_what_compacting_needs(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compacting_refuses_unsuitable_stores(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(open_store(path, read_only=True)) as store, pytest.raises(StoreError, match="read-only"):
         compact(store)
     with closing(open_store(None)) as memory, pytest.raises(UnsupportedError, match="in memory"):
@@ -674,7 +672,7 @@ def test_what_compacting_needs(tmp_path: Path, path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("small_steps")
-def test_compacting_that_is_stopped_keeps_every_record(tmp_path: Path) -> None:
+def test_interrupted_compacting_keeps_every_record(tmp_path: Path) -> None:
     def stops(done: int, total: int) -> None:
         if done > total / 2:
             raise KeyboardInterrupt
@@ -690,7 +688,7 @@ def test_compacting_that_is_stopped_keeps_every_record(tmp_path: Path) -> None:
         assert scanned(store) == rows
 
 
-def test_compacting_a_damaged_file_says_so(path: Path) -> None:
+def test_compacting_a_damaged_file_raises(path: Path) -> None:
     changed(path, "UPDATE blocks SET data = zeroblob(9) WHERE id = (SELECT max(id) FROM blocks)")
     with closing(open_store(path)) as store, pytest.raises(StoreCorruptError, match="has a wrong checksum"):
         compact(store)

@@ -1,4 +1,4 @@
-"""When runs are merged: how many a series is spread over, and how often a record is rewritten."""
+"""The merge policy: how many runs a series is spread over, and how often a record is rewritten."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tsmodel.store.merging import MergePolicy
 
 
 def simulate(sizes: list[int], policy: MergePolicy) -> tuple[int, float, int]:
-    """Most runs at any time, how often a byte was written on average, and the largest merge."""
+    """Returns the highest number of runs, how often a byte is written on average, and the largest merge."""
     runs: list[int] = []
     most = written = largest = 0
     for size in sizes:
@@ -51,23 +51,23 @@ def test_puts_of_random_sizes(seed: int) -> None:
     assert largest <= 9 * MergePolicy().final
 
 
-def test_a_large_run_is_left_alone() -> None:
+def test_large_run_is_left_alone() -> None:
     policy = MergePolicy(fan_in=2, final=100)
     assert policy.choose([100, 500, 100]) == []
     assert policy.choose([500, 60, 500, 60]) == [1, 3]
 
 
-def test_smaller_runs_go_along() -> None:
+def test_smaller_runs_join_the_merge() -> None:
     assert MergePolicy(fan_in=3, final=10**9).choose([100, 1, 100, 100]) == [0, 1, 2, 3]
     assert MergePolicy(fan_in=3, final=10**9).choose([100, 1, 100]) == []
 
 
-def test_what_a_merge_gives_is_merged_with_runs_of_its_size_at_once() -> None:
+def test_merge_includes_runs_of_the_merged_size() -> None:
     assert MergePolicy(fan_in=2, final=10**9).choose([8, 3, 3, 3]) == [0, 1, 2, 3]
     assert MergePolicy(fan_in=2, final=10**9).choose([16, 3, 3, 3]) == [1, 2, 3]
 
 
-def test_what_is_dense_is_left_alone() -> None:
+def test_dense_runs_are_left_alone() -> None:
     policy = MergePolicy(fan_in=2, final=10**9, dense=10, whole=1000)
     assert policy.is_dense(1000, 100, 10)
     assert not policy.is_dense(999, 100, 10)
@@ -78,7 +78,7 @@ def test_what_is_dense_is_left_alone() -> None:
 
 
 def sized(*runs: tuple[int, int, int, Level]) -> list[Run]:
-    """Runs of one cid, each by size, count, series and level."""
+    """Makes runs of one cid from (size, count, series, level)."""
     return [Run(1, number, *run) for number, run in enumerate(runs)]
 
 
@@ -86,22 +86,24 @@ def numbers(runs: list[Run]) -> list[int]:
     return [run.number for run in runs]
 
 
-def test_large_runs_are_spread_when_there_are_enough_that_are_sparse() -> None:
+def test_enough_large_sparse_runs_are_spread() -> None:
     policy = MergePolicy(fan_in=2, final=1000, dense=10, whole=500)
     sparse, small, dense = (1000, 99, 10, Level.PUT), (999, 99, 10, Level.PUT), (1000, 100, 10, Level.PUT)
     of_unknown_series, final = (1000, 99, 0, Level.PUT), (1000, 99, 10, Level.FINAL)
     assert numbers(policy.to_spread(sized(sparse, small, dense, of_unknown_series, final, sparse))) == [0, 5]
     assert policy.to_spread(sized(sparse, small, dense, of_unknown_series, final)) == []
-    assert numbers(policy.to_spread(sized(sparse, sparse, sparse))) == [0, 1], "no more at a time than are merged"
+    assert numbers(policy.to_spread(sized(sparse, sparse, sparse))) == [0, 1], (
+        "spreads more runs at a time than a merge takes"
+    )
 
 
-def test_what_was_begun_is_finished_first() -> None:
+def test_begun_spreading_is_finished_first() -> None:
     policy = MergePolicy(fan_in=2, final=1000, dense=10, whole=500)
     sparse, begun = (1000, 99, 10, Level.PUT), (10, 1, 1, Level.BEGUN)
     assert numbers(policy.to_spread(sized(sparse, sparse, begun, sparse, begun))) == [2, 4]
 
 
-def test_runs_that_are_dense_begun_or_final_are_not_merged() -> None:
+def test_dense_begun_and_final_runs_are_not_merged() -> None:
     policy = MergePolicy(fan_in=2, final=10_000, dense=10, whole=500)
     small, dense = (100, 9, 1, Level.PUT), (600, 100, 10, Level.PUT)
     begun, final = (100, 9, 1, Level.BEGUN), (100, 9, 1, Level.FINAL)

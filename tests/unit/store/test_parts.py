@@ -1,4 +1,4 @@
-"""Parts: what goes in comes out, whatever the numbers look like; damaged ones are refused without large allocations."""
+"""Column parts: every encoding round-trips, and damaged parts are refused without large allocations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def only(data: bytes) -> Part:
 
 @settings(max_examples=examples(500), deadline=None)
 @given(columns, codecs)
-def test_integers_come_back(values: npt.NDArray[np.int64], codec: Codec) -> None:
+def test_integers_round_trip(values: npt.NDArray[np.int64], codec: Codec) -> None:
     part = only(parts.encode_integers(values, codec))
     assert np.array_equal(parts.decode_integers(part, len(values)), values)
     with pytest.raises(StoreCorruptError):
@@ -49,7 +49,7 @@ def test_integers_come_back(values: npt.NDArray[np.int64], codec: Codec) -> None
 
 @settings(max_examples=examples(300), deadline=None)
 @given(columns, codecs, st.integers(0, 99))
-def test_integers_are_moved_without_decoding_them(values: npt.NDArray[np.int64], codec: Codec, before: int) -> None:
+def test_integers_are_shifted_without_decoding(values: npt.NDArray[np.int64], codec: Codec, before: int) -> None:
     least, greatest = int(values.min()), int(values.max())
     data = bytearray(before) + parts.encode_integers(values, codec)
     assert parts.end_of_part(data, before) == len(data)
@@ -65,7 +65,9 @@ def test_integers_are_moved_without_decoding_them(values: npt.NDArray[np.int64],
 
 @settings(max_examples=examples(1000), deadline=None)
 @given(columns, codecs, st.data())
-def test_some_integers_are_those_of_all(values: npt.NDArray[np.int64], codec: Codec, data: st.DataObject) -> None:
+def test_selected_integers_equal_those_of_a_full_decode(
+    values: npt.NDArray[np.int64], codec: Codec, data: st.DataObject
+) -> None:
     part = only(parts.encode_integers(values, codec))
     start = data.draw(st.integers(0, len(values) - 1))
     within = slice(start, data.draw(st.integers(start + 1, len(values))))
@@ -76,7 +78,7 @@ def test_some_integers_are_those_of_all(values: npt.NDArray[np.int64], codec: Co
 
 @settings(max_examples=examples(600), deadline=None)
 @given(several, codecs, st.data())
-def test_parts_are_decoded_together_as_one_by_one(
+def test_joint_decoding_equals_single_decoding(
     given_columns: list[npt.NDArray[np.int64]], codec: Codec, data: st.DataObject
 ) -> None:
     some = [values.astype(np.int64) for values in given_columns] or [np.arange(40)]
@@ -96,7 +98,7 @@ def test_parts_are_decoded_together_as_one_by_one(
         parts.decode_many_integers(found, counts, np.empty(sum(counts), np.int64))
 
 
-def test_runs_that_only_add_up_together_are_refused() -> None:
+def test_runs_whose_lengths_match_only_in_total_are_refused() -> None:
     found = [only(parts.encode_integers(np.repeat(np.arange(4), length), Codec.NONE)) for length in (10, 12)]
     out = np.empty(88, np.int64)
     parts.decode_many_integers(found, [40, 48], out)
@@ -106,7 +108,7 @@ def test_runs_that_only_add_up_together_are_refused() -> None:
 
 @settings(max_examples=examples(600), deadline=None)
 @given(columns, codecs, any_integer, any_integer)
-def test_ascending_integers_are_found(values: npt.NDArray[np.int64], codec: Codec, low: int, high: int) -> None:
+def test_ascending_integers_are_detected(values: npt.NDArray[np.int64], codec: Codec, low: int, high: int) -> None:
     values = np.sort(values)
     part = only(parts.encode_integers(values, codec))
     found = parts.find_integers(part, len(values), np.int64, (low, high))
@@ -115,7 +117,7 @@ def test_ascending_integers_are_found(values: npt.NDArray[np.int64], codec: Code
 
 @settings(max_examples=examples(200), deadline=None)
 @given(st.integers(1, 70), st.integers(1, 300), st.integers(0, 2**32), st.sampled_from([1, 2, 3, 256]), codecs)
-def test_items_come_back(count: int, width: int, seed: int, kinds: int, codec: Codec) -> None:
+def test_items_round_trip(count: int, width: int, seed: int, kinds: int, codec: Codec) -> None:
     items = np.random.default_rng(seed).integers(0, kinds, (count, width)).astype(np.uint8)
     part = only(parts.encode_items(items, codec))
     assert np.array_equal(parts.decode_items(part, count, width), items)
@@ -128,7 +130,7 @@ def test_items_come_back(count: int, width: int, seed: int, kinds: int, codec: C
 
 @pytest.mark.parametrize("codec", list(Codec))
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 10_000, 2**20])
-def test_bytes_come_back(codec: Codec, size: int) -> None:
+def test_bytes_round_trip(codec: Codec, size: int) -> None:
     data = (np.arange(size) // 7).astype(np.uint8)
     assert np.array_equal(parts.decode_bytes(only(parts.encode_bytes(data, codec)), size), data)
 
@@ -148,14 +150,14 @@ def test_regular_columns_are_small(values: npt.NDArray[Any], most: int) -> None:
     assert len(parts.encode_integers(values, Codec.LZ4)) <= most
 
 
-def test_each_part_says_how_it_is_compressed() -> None:
+def test_each_part_states_its_compression() -> None:
     random = np.random.default_rng(1).integers(0, 5, 8000)
     for codec in Codec:
         assert only(parts.encode_integers(random, codec)).codec == codec
 
 
 @pytest.mark.parametrize("codec", list(Codec))
-def test_what_is_damaged_is_decoded_to_the_right_size_or_refused(codec: Codec) -> None:
+def test_damaged_part_is_refused_or_keeps_its_size(codec: Codec) -> None:
     rng = np.random.default_rng(3)
     originals = [
         parts.encode_integers(rng.integers(0, 1000, 500), codec),
@@ -164,7 +166,7 @@ def test_what_is_damaged_is_decoded_to_the_right_size_or_refused(codec: Codec) -
         parts.encode_items(rng.integers(0, 3, (500, 3)).astype(np.uint8), codec),
         parts.encode_items(np.tile(np.arange(9, dtype=np.uint8), (500, 1)), codec),
     ]
-    parts.decode_integers(only(parts.encode_integers(np.arange(500), codec)), 500)  # what stays in memory from now on
+    parts.decode_integers(only(parts.encode_integers(np.arange(500), codec)), 500)  # memory allocated from here on
     refused = 0
     tracemalloc.start()
     rounds = examples(6000)
@@ -190,14 +192,14 @@ def test_what_is_damaged_is_decoded_to_the_right_size_or_refused(codec: Codec) -
     assert most < 2**20
 
 
-def test_a_zstd_frame_that_asks_for_a_large_window_is_refused() -> None:
+def test_zstd_frame_with_a_large_window_is_refused() -> None:
     frame = b"\x28\xb5\x2f\xfd\x00" + bytes([(31 - 10) << 3]) + struct.pack("<I", 1) + bytes(10)
     with pytest.raises(StoreCorruptError, match="window of"):
         parts.decode_bytes(Part(2, Codec.ZSTD, 0, 1, 100, 0, 0, 1, memoryview(frame)), 100)
 
 
 @pytest.mark.parametrize("form", [5, 9, 127])
-def test_an_encoding_of_a_later_version_is_refused(form: int) -> None:
+def test_encoding_of_a_later_version_is_refused(form: int) -> None:
     part = only(parts.encode_integers(np.arange(5) ** 3, Codec.NONE))._replace(form=form)
     with pytest.raises(StoreCorruptError, match="does not know"):
         parts.decode_integers(part, 5)

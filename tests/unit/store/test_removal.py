@@ -1,4 +1,4 @@
-"""What a removal costs: which blocks are written, what is in memory, what becomes of the space, how runs merge then."""
+"""What removals cost: the blocks they write, memory, reused space, and merges afterwards."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def stored(path: Path) -> dict[int, bytes]:
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_blocks_without_such_records_are_not_touched(path: Path) -> None:
+def test_blocks_without_removed_records_are_not_rewritten(path: Path) -> None:
     with closing(open_store(path)) as store:
         store.append(batches([(1, n // 100, 0, n, b"%08d" % n) for n in range(1000)]))
         store.append(batches([(2, n // 100, 0, n, b"%08d" % n) for n in range(1000)]))
     before = stored(path)
     read: list[int] = []
     with closing(open_store(path)) as store:
-        # One block goes as a whole, another one in part.
+        # One block is removed completely, another one in part.
         assert (
             store.remove([KeyRange.of(cid=(1, 2), mid=(3, 5), cap=(0, 450))], lambda chunk: read.append(len(chunk))) == 150
         )
@@ -62,7 +62,7 @@ def test_blocks_without_such_records_are_not_touched(path: Path) -> None:
     assert verify(path).is_whole
 
 
-def test_a_removal_that_finds_nothing_writes_nothing(path: Path) -> None:
+def test_removal_without_matches_writes_nothing(path: Path) -> None:
     with closing(open_store(path)) as store:
         store.append(batches([(1, n, 0, n, b"x") for n in range(100)]))
         assert store.remove([KeyRange.of(mid=(500, 600)), KeyRange.of(cid=(7, 8))]) == 0
@@ -72,7 +72,7 @@ def test_a_removal_that_finds_nothing_writes_nothing(path: Path) -> None:
     assert (info(path).puts, info(path).removals) == (1, 0)
 
 
-def test_a_removal_that_fails_removes_nothing(path: Path) -> None:
+def test_failed_removal_removes_nothing(path: Path) -> None:
     with closing(open_store(path)) as store:
         store.append(batches([(cid, n, 0, n, b"x") for cid in (1, 2) for n in range(100)]))
         before = scanned(store)
@@ -89,7 +89,7 @@ def test_a_removal_that_fails_removes_nothing(path: Path) -> None:
         assert store.remove([KeyRange()]) == 200
 
 
-def test_space_is_used_again(path: Path) -> None:
+def test_freed_space_is_reused(path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = [(1, n % 50, 0, n, rng.bytes(100)) for n in range(20_000)]
     with closing(open_store(path)) as store:
@@ -103,7 +103,7 @@ def test_space_is_used_again(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_one_block_at_a_time_is_in_memory(path: Path) -> None:
+def test_removal_holds_one_block_at_a_time(path: Path) -> None:
     with closing(open_store(path, 0)) as store:
         store.append(batches([(1, n, 0, n, bytes(1000)) for n in range(20_000)]))
         tracemalloc.start()
@@ -114,8 +114,8 @@ def test_one_block_at_a_time_is_in_memory(path: Path) -> None:
             tracemalloc.stop()
 
 
-def test_a_small_removal_from_many_runs_does_not_merge_them_all() -> None:
-    """What was final stays final until half of it is gone."""
+def test_small_removal_does_not_merge_all_runs() -> None:
+    """A final run stays final until half of it is removed."""
     with closing(open_store(None)) as store:
         store = EmbeddedStore(store.engine, policy=MergePolicy(fan_in=4, final=5000))
         for first in range(0, 4000, 200):
@@ -137,7 +137,7 @@ def info_of(store: EmbeddedStore) -> list[object]:
 
 
 @pytest.mark.parametrize("sizes", [[100] * 100, [700] * 50 + [1], [1] * 9 + [900] * 30])
-def test_merges_stay_bounded_when_many_runs_became_small(sizes: list[int]) -> None:
+def test_merges_stay_bounded_when_many_runs_shrink(sizes: list[int]) -> None:
     policy = MergePolicy(fan_in=4, final=1000)
     for _ in range(1000):
         chosen = policy.choose(sizes)
@@ -151,7 +151,7 @@ def test_merges_stay_bounded_when_many_runs_became_small(sizes: list[int]) -> No
 
 
 @pytest.mark.parametrize("statement", ["UPDATE state SET data = zeroblob(104)", "SELECT 1"])
-def test_what_is_recovered_can_be_undone(path: Path, tmp_path: Path, statement: str) -> None:
+def test_recovered_puts_can_be_undone(path: Path, tmp_path: Path, statement: str) -> None:
     with closing(open_store(path)) as store:
         plain = store.append(batches([(1, n, 0, n, b"x") for n in range(50)]))
         own = store.append(
@@ -174,7 +174,7 @@ def test_what_is_recovered_can_be_undone(path: Path, tmp_path: Path, statement: 
         assert store.append(batches([(1, 1, 0, 1, b"x")])).put.number == 3  # type: ignore[attr-defined]
 
 
-def test_a_file_from_before_there_were_puts_is_copied(path: Path, tmp_path: Path) -> None:
+def test_file_without_a_list_of_puts_is_copied(path: Path, tmp_path: Path) -> None:
     with closing(open_store(path)) as store:
         store.append(batches([(1, n, 0, n, b"x") for n in range(50)]))
         rows = scanned(store)

@@ -1,4 +1,4 @@
-"""Which shard keeps a cid, and what puts of a set are numbered."""
+"""Sharded sets: which shard keeps a cid, and how puts of a set are numbered."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tsmodel.store.postgres.sets import (
 
 
 def test_the_shard_of_a_cid_never_changes() -> None:
-    """Records are looked for where earlier versions stored them."""
+    """Changing the mapping would hide records that earlier versions stored."""
     assert [shard_of(cid, 3) for cid in range(12)] == [2, 2, 1, 1, 0, 2, 0, 2, 0, 0, 2, 2]
     assert [shard_of(cid, 7) for cid in (0, 1, 1000, 2**31 - 2)] == [3, 0, 4, 6]
 
 
-def test_shards_have_about_as_many_cids() -> None:
+def test_cids_are_spread_evenly() -> None:
     counts = [0] * 5
     for cid in range(10_000):
         counts[shard_of(cid, 5)] += 1
@@ -40,7 +40,7 @@ def test_the_shards_of_key_ranges() -> None:
     assert shards_in([], 2) == shards_in([KeyRange.of(cid=(5, 5))], 2) == [0, 1]
 
 
-def test_numbers_say_which_shard() -> None:
+def test_put_numbers_encode_the_shard() -> None:
     assert numbered(17, 1) == 17002
     for local in (1, 999, 10**9):
         for shard in (0, 998):
@@ -48,11 +48,11 @@ def test_numbers_say_which_shard() -> None:
             assert (local_number(number), shard_in(number)) == (local, shard)
 
 
-def test_what_a_format_stands_for() -> None:
+def test_format_states_kind_and_number_of_shards() -> None:
     assert [kind_of(format_of(kind, 3)) for kind in ("store", "set", "shard")] == [("store", 3), ("set", 3), ("shard", 3)]
 
 
-def test_a_list_of_shards_comes_back() -> None:
+def test_list_of_shards_round_trips() -> None:
     found = ShardSet("ab", ("postgresql://a/x", "postgresql://b/y"), is_ready=True)
     assert ShardSet.from_bytes(found.to_bytes()) == found
     with pytest.raises(StoreCorruptError, match="list of shards"):
@@ -68,5 +68,5 @@ def test_a_list_of_shards_comes_back() -> None:
         ("postgresql://u@h/d?sslpassword=secret&sslkey=k", "postgresql://u@h/d?sslkey=k"),
     ],
 )
-def test_passwords_are_taken_out(url: str, expected: str) -> None:
+def test_passwords_are_removed(url: str, expected: str) -> None:
     assert without_password(url) == expected

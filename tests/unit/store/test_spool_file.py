@@ -1,4 +1,4 @@
-"""The file of a spool: order, kinds, limits, damage, full disks, and several who use it."""
+"""Spool files: order, kinds, limits, damage, full disks and concurrent use."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def numbers(file: SpoolFile, most_bytes: int = 2**20, most_puts: int = 100) -> l
     return [each.number for each in file.head(most_bytes, most_puts)]
 
 
-def test_puts_come_out_as_they_went_in(file: SpoolFile) -> None:
+def test_puts_keep_their_order(file: SpoolFile) -> None:
     file.append(batches(ROWS), **PLAIN)
     (found,) = file.head(1, 1)
     assert contents(found.batches) == contents(batches(ROWS))
@@ -53,7 +53,7 @@ def test_puts_come_out_as_they_went_in(file: SpoolFile) -> None:
     assert totals.bytes == sum(len(each.records) for each in batches(ROWS))
 
 
-def test_neighbours_of_one_kind_come_together_up_to_a_limit(file: SpoolFile) -> None:
+def test_adjacent_puts_of_one_kind_are_joined_up_to_a_limit(file: SpoolFile) -> None:
     for n in range(3):
         put(file, n)
     put(file, 3, with_acq=True)
@@ -69,7 +69,7 @@ def test_neighbours_of_one_kind_come_together_up_to_a_limit(file: SpoolFile) -> 
     assert numbers(file) == [5]
 
 
-def test_what_is_in_doubt_comes_first(file: SpoolFile) -> None:
+def test_in_doubt_puts_come_first(file: SpoolFile) -> None:
     for n in range(3):
         put(file, n)
     put(file, 3, bound=77)
@@ -77,14 +77,14 @@ def test_what_is_in_doubt_comes_first(file: SpoolFile) -> None:
     assert file.mark([1, 2], 99)
     assert [(each.number, each.bound) for each in file.head(2**20, 1)] == [(1, 99), (2, 99), (4, 77)]
     assert file.totals().in_doubt == 3
-    assert not file.mark([2, 3], 100)  # 2 does not wait
+    assert not file.mark([2, 3], 100)  # put 2 does not wait
     file.settle(stored=[1, 4], missing=[2], acked=123)
     assert numbers(file) == [2, 3]
     totals = file.totals()
     assert (totals.puts, totals.in_doubt, totals.drained, totals.acked) == (2, 0, 2, 123)
 
 
-def test_a_part_waits_in_its_place(file: SpoolFile) -> None:
+def test_unsent_part_keeps_its_place(file: SpoolFile) -> None:
     file.append(batches(ROWS), **PLAIN)
     put(file, 2)
     file.mark([1, 2], 5)
@@ -95,7 +95,7 @@ def test_a_part_waits_in_its_place(file: SpoolFile) -> None:
     assert (totals.records, totals.drained) == (2, 2)
 
 
-def test_set_aside_and_taken_back(file: SpoolFile) -> None:
+def test_set_aside_and_restored(file: SpoolFile) -> None:
     for n in range(4):
         put(file, n)
     file.mark([1, 2], 44)
@@ -117,7 +117,7 @@ def test_set_aside_and_taken_back(file: SpoolFile) -> None:
     assert numbers(file) == [3, 4]
 
 
-def test_a_full_spool(tmp_path: Path) -> None:
+def test_full_spool_refuses_puts(tmp_path: Path) -> None:
     file = SpoolFile(str(tmp_path / "edge.spool"), most=200)
     file.prepare(["a:1"])
     with pytest.raises(SpoolFullError) as caught:
@@ -126,7 +126,7 @@ def test_a_full_spool(tmp_path: Path) -> None:
     assert caught.value.size is not None
     assert 100 < caught.value.size <= 200
     held = file.totals()
-    put(file, 1, bound=5)  # what was sent already must be kept
+    put(file, 1, bound=5)  # puts that were already sent must be kept
     assert file.totals().puts == held.puts + 1
     dropping = SpoolFile(file.path, most=200, when_full="drop_oldest")
     for n in range(9):
@@ -138,7 +138,7 @@ def test_a_full_spool(tmp_path: Path) -> None:
         dropping.append(batches([(1, 1, 0, 0, os.urandom(300))]), **PLAIN)
 
 
-def test_space_comes_back(file: SpoolFile) -> None:
+def test_space_is_freed(file: SpoolFile) -> None:
     for n in range(50):
         file.append(batches([(1, n, 0, 0, os.urandom(20_000))]), **PLAIN)
     full = Path(file.path).stat().st_size
@@ -149,7 +149,7 @@ def test_space_comes_back(file: SpoolFile) -> None:
 
 @pytest.fixture
 def short_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that has room for a few more pages."""
+    """A disk with room for only a few more pages."""
     opened = spool_file._opened
 
     def short(path: str, mode: str) -> sqlite3.Connection:
@@ -160,7 +160,7 @@ def short_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_file, "_opened", short)
 
 
-def test_a_full_disk_adds_nothing_and_can_be_drained(file: SpoolFile, short_disk: None) -> None:
+def test_full_disk_stores_nothing_and_can_be_drained(file: SpoolFile, short_disk: None) -> None:
     put(file, 1)
     with pytest.raises(StoreError, match="the disk is full") as caught:
         file.append(batches([(1, 2, 0, 0, os.urandom(10**6))]), **PLAIN)
@@ -172,7 +172,7 @@ def test_a_full_disk_adds_nothing_and_can_be_drained(file: SpoolFile, short_disk
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
-def test_a_commit_that_fails_is_looked_for(file: SpoolFile, monkeypatch: pytest.MonkeyPatch, is_stored: bool) -> None:
+def test_failed_commit_is_reconciled(file: SpoolFile, monkeypatch: pytest.MonkeyPatch, is_stored: bool) -> None:
     class Failing(sqlite3.Connection):
         def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
             if sql == "COMMIT" and failures:
@@ -187,8 +187,8 @@ def test_a_commit_that_fails_is_looked_for(file: SpoolFile, monkeypatch: pytest.
     with pytest.raises(StoreError, match="disk I/O error") as caught:
         put(file, 1)
     assert not isinstance(caught.value, StoreInDoubtError)
-    assert file.totals().puts == 0  # surely not there: the session may store it again
-    failures += [is_stored, False]  # it cannot be taken out again either
+    assert file.totals().puts == 0  # surely not stored: the session may store it again
+    failures += [is_stored, False]  # it cannot be removed again either
     with pytest.raises(StoreInDoubtError if is_stored else StoreError):
         put(file, 2)
 
@@ -205,7 +205,7 @@ def test_damaged_bytes_are_never_sent(file: SpoolFile) -> None:
 
 
 @pytest.mark.parametrize("at", [0.2, 0.5, 0.9])
-def test_a_damaged_file_is_told(file: SpoolFile, at: float) -> None:
+def test_damaged_file_is_reported(file: SpoolFile, at: float) -> None:
     for n in range(60):
         put(file, n)
     data = bytearray(Path(file.path).read_bytes())
@@ -219,7 +219,7 @@ def test_a_damaged_file_is_told(file: SpoolFile, at: float) -> None:
     assert all(each.batches is None or contents(each.batches) == wanted[each.number] for each in found)
 
 
-def test_files_that_are_no_spools(tmp_path: Path, file: SpoolFile) -> None:
+def test_foreign_files_are_refused(tmp_path: Path, file: SpoolFile) -> None:
     with sqlite3.connect(file.path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
@@ -233,26 +233,26 @@ def test_files_that_are_no_spools(tmp_path: Path, file: SpoolFile) -> None:
         SpoolFile(str(other)).prepare(["a:1"])
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root can write everywhere")
+def test_read_only_directory_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match="can be written"):
         SpoolFile(str(tmp_path / "edge.spool")).prepare(["a:1"])
 
 
-def test_one_drains(file: SpoolFile) -> None:
+def test_only_one_process_drains(file: SpoolFile) -> None:
     first, second = DrainerLock(file.path), DrainerLock(file.path)
     assert first.take()
     assert first.take()
     assert not second.take()
     assert in_child(lambda: (first.is_held, DrainerLock(file.path).take())) == "(False, False)"
-    assert not second.take()  # a child that ends does not give it back
+    assert not second.take()  # an exiting child does not release the lock
     first.give_back()
     assert second.take()
     second.give_back()
 
 
-def test_threads_and_processes_add_at_the_same_time(file: SpoolFile) -> None:
+def test_threads_and_processes_add_concurrently(file: SpoolFile) -> None:
     def add(first: int) -> str:
         for n in range(first, first + 10):
             put(file, n)

@@ -1,4 +1,4 @@
-"""The file: reopening, several processes, and files that are something else or damaged."""
+"""SQLite store files: reopening, several processes, forks, foreign files and damage."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def child(code: str, path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, str(path)], env=PYTHONPATH, stdout=subprocess.PIPE, text=True)
 
 
-def test_what_was_stored_is_there_after_reopening(path: Path) -> None:
+def test_records_survive_reopening(path: Path) -> None:
     fill(path)
     store = open_store(path)
     assert len(scanned(store)) == 5000
@@ -56,7 +56,7 @@ def test_what_was_stored_is_there_after_reopening(path: Path) -> None:
     assert sorted(file.name for file in path.parent.iterdir()) == ["store.tsdb"]
 
 
-def test_acqs_ascend_across_restarts_with_a_clock_that_stepped_back(path: Path) -> None:
+def test_acqs_ascend_across_restarts_when_the_clock_steps_back(path: Path) -> None:
     given = []
     for time in (1000, 10, 500, 2000, 0):
         store = EmbeddedStore(SQLiteEngine(str(path)), clock=lambda time=time: time)
@@ -65,7 +65,7 @@ def test_acqs_ascend_across_restarts_with_a_clock_that_stepped_back(path: Path) 
     assert given == [(1000, 1002), (1003, 1005), (1006, 1008), (2000, 2002), (2003, 2005)]
 
 
-def test_a_promise_holds_across_restarts(path: Path) -> None:
+def test_advance_survives_restarts(path: Path) -> None:
     store = EmbeddedStore(SQLiteEngine(str(path)), clock=lambda: 5)
     store.advance(1000)
     store.close()
@@ -101,7 +101,7 @@ store.close()
 """
 
 
-def test_processes_read_while_others_write(path: Path) -> None:
+def test_processes_read_and_write_concurrently(path: Path) -> None:
     fill(path, 100)
     readers = [child(READ, path) for _ in range(2)]
     writers = [child(WRITE, path) for _ in range(2)]
@@ -120,7 +120,7 @@ def test_processes_read_while_others_write(path: Path) -> None:
         assert last < first
 
 
-def test_a_process_that_is_gone_left_its_journal(path: Path) -> None:
+def test_journal_of_a_crashed_process_is_recovered(path: Path) -> None:
     leave = "import os, sys; from support.batches import batches; from tsmodel.store import open_store\n"
     leave += "store = open_store(sys.argv[1]); store.append(batches([(1, 1, 1, 1, b'left')])); os._exit(0)"
     subprocess.run([sys.executable, "-c", leave, str(path)], env=PYTHONPATH, timeout=60, check=True)
@@ -134,7 +134,7 @@ def test_a_process_that_is_gone_left_its_journal(path: Path) -> None:
 class TestForked:
     pytestmark = forks
 
-    def test_a_child_opens_the_file_anew(self, path: Path) -> None:
+    def test_child_reopens_the_file(self, path: Path) -> None:
         fill(path, 10)
         store = open_store(path)
         scanned(store)
@@ -146,13 +146,13 @@ class TestForked:
             return found, len(_locks(path))
 
         assert in_child(work) == "(11, 0)"
-        assert path.with_name("store.tsdb-wal").exists()  # the child's close has left the parent's journal alone
+        assert path.with_name("store.tsdb-wal").exists()  # closing in the child does not touch the parent's journal
         assert len(scanned(store)) == 11
         store.append(batches([(1, 1, 1, 2, b"")]))
         store.close()
 
-    @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="locks cannot be seen here")
-    def test_what_a_child_opens_is_locked(self, path: Path) -> None:
+    @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="/proc/locks does not exist")
+    def test_child_locks_the_file(self, path: Path) -> None:
         fill(path, 10)
         store = open_store(path)
 
@@ -164,12 +164,12 @@ class TestForked:
                     held.append(len(_locks(path)))
             return held
 
-        # SQLite takes none when the process has, or seems to have, other connections to the file.
+        # SQLite takes no locks if the process has, or seems to have, other connections to the file.
         assert in_child(work) == "[1, 1]"
         store.close()
 
     @pytest.mark.parametrize("is_writing", [False, True])
-    def test_a_child_that_was_forked_from_the_midst_of_it_is_refused(self, path: Path, is_writing: bool) -> None:
+    def test_child_forked_during_a_transaction_is_refused(self, path: Path, is_writing: bool) -> None:
         fill(path, 10)
         store, idle = open_store(path), open_store(path.with_name("idle.tsdb"))
 
@@ -189,7 +189,7 @@ class TestForked:
         store.close()
         idle.close()
 
-    def test_a_transaction_of_another_thread_is_not_undone(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_fork_does_not_roll_back_another_threads_transaction(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store = open_store(path)
         begun, goes_on = threading.Event(), threading.Event()
 
@@ -214,19 +214,19 @@ class TestForked:
 
 
 def _locks(path: Path) -> list[str]:
-    """This process's locks of a file."""
+    """Returns this process's locks on a file."""
     number = f":{path.stat().st_ino} "
     return [line for line in Path("/proc/locks").read_text().splitlines() if f" {os.getpid()} " in line and number in line]
 
 
-def test_a_file_of_another_kind(path: Path) -> None:
+def test_foreign_file_is_refused(path: Path) -> None:
     path.write_bytes(b"cid,mid,moid,cap\n" * 100)
     with pytest.raises(StoreFormatError, match=r"store.tsdb is not a tsmodel store: it starts with b'cid,mid"):
         open_store(path)
     assert path.read_bytes() == b"cid,mid,moid,cap\n" * 100
 
 
-def test_a_database_of_another_application(path: Path) -> None:
+def test_foreign_sqlite_database_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE mine (x)")
     connection.close()
@@ -236,7 +236,7 @@ def test_a_database_of_another_application(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_file_of_a_newer_format(path: Path) -> None:
+def test_newer_format_is_refused(path: Path) -> None:
     fill(path, 10)
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
@@ -245,7 +245,7 @@ def test_a_file_of_a_newer_format(path: Path) -> None:
         open_store(path)
 
 
-def test_the_file_says_what_it_is(path: Path) -> None:
+def test_file_has_our_application_id(path: Path) -> None:
     fill(path, 1)
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
@@ -253,7 +253,7 @@ def test_the_file_says_what_it_is(path: Path) -> None:
     connection.close()
 
 
-def test_an_empty_file_is_no_new_store(path: Path) -> None:
+def test_empty_file_is_refused(path: Path) -> None:
     fill(path, 10)
     path.write_bytes(b"")
     with pytest.raises(StoreCorruptError, match="is empty, which a store never is: restore a copy, or remove the file"):
@@ -262,7 +262,7 @@ def test_an_empty_file_is_no_new_store(path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
-def test_a_truncated_file(path: Path, share: float) -> None:
+def test_truncated_file_is_refused(path: Path, share: float) -> None:
     fill(path)
     with closing(open_store(path)) as store:
         store.append(batches([(2, n, 0, n, random.Random(n).randbytes(50)) for n in range(5000)]))
@@ -273,7 +273,7 @@ def test_a_truncated_file(path: Path, share: float) -> None:
 
 
 def damage_block(path: Path, number: int = 1) -> None:
-    """Changes a byte of a block, past SQLite."""
+    """Changes a byte of a block, bypassing the store."""
     with sqlite3.connect(path) as connection:
         (data,) = connection.execute("SELECT data FROM blocks WHERE id = ?", (number,)).fetchone()
         changed = bytearray(data)
@@ -282,7 +282,7 @@ def damage_block(path: Path, number: int = 1) -> None:
     connection.close()
 
 
-def test_damage_concerns_only_what_is_damaged(path: Path) -> None:
+def test_undamaged_blocks_remain_readable(path: Path) -> None:
     fill(path, 2000)
     damage_block(path)
     store = open_store(path)
@@ -294,7 +294,7 @@ def test_damage_concerns_only_what_is_damaged(path: Path) -> None:
     store.close()
 
 
-def test_damage_stops_a_merge_and_loses_nothing(path: Path) -> None:
+def test_damage_stops_a_merge_without_losing_records(path: Path) -> None:
     fill(path, 100)
     damage_block(path)
     store = EmbeddedStore(SQLiteEngine(str(path)), policy=MergePolicy(fan_in=2, final=2**20))
@@ -305,17 +305,17 @@ def test_damage_stops_a_merge_and_loses_nothing(path: Path) -> None:
     store.close()
 
 
-def test_a_directory(tmp_path: Path) -> None:
+def test_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is a directory"):
         open_store(tmp_path)
 
 
-def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_parent_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="create it first"):
         open_store(tmp_path / "none" / "store.tsdb")
 
 
-def test_a_store_that_somebody_else_has_locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locked_file_raises_and_recovers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsmodel.store.sqlite._LOCK_TIMEOUT", 0.1)
     store = open_store(path)
     other = sqlite3.connect(path, isolation_level=None)
@@ -330,7 +330,7 @@ def test_a_store_that_somebody_else_has_locked(path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("seed", range(4 if is_long() else 2))
-def test_large_runs_of_many_series_are_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_large_sparse_runs_are_spread_by_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(blocks_module, "BLOCK_RECORDS", 16)
     monkeypatch.setattr(blocks_module, "_SERIES", 1)
     path, chosen = tmp_path / "a.tsdb", random.Random(seed)
@@ -360,14 +360,14 @@ def test_large_runs_of_many_series_are_spread(tmp_path: Path, monkeypatch: pytes
         assert verify(path).is_whole, verify(path)
 
 
-def test_threads_that_create_open_and_close_one_file(tmp_path: Path) -> None:
+def test_threads_create_open_and_close_one_file(tmp_path: Path) -> None:
     errors: list[BaseException] = []
 
     def use(path: Path) -> None:
         try:
             with closing(open_store(path)) as store:
                 store.append(batches([(1, 1, 1, 1, b"x")]))
-        except BaseException as error:  # noqa: BLE001 - told by the thread that waits
+        except BaseException as error:  # noqa: BLE001 - checked by the main thread
             errors.append(error)
 
     for number in range(40):

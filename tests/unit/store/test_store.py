@@ -1,4 +1,4 @@
-"""The embedded store over each of its engines: what a put promises, what a scan sees, and how time goes on."""
+"""The embedded store over each engine: what puts promise, what scans see, and how acqs advance."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EAGER = MergePolicy(fan_in=2, final=4000)
 
 
 class Clock:
-    """Stands still until it is set."""
+    """A clock that stands still until it is set."""
 
     def __init__(self, time: int = 1000) -> None:
         self.time = time
@@ -55,13 +55,13 @@ def store(engine: Engine, clock: Clock) -> Iterator[EmbeddedStore]:
     store.close()
 
 
-def test_a_put_is_given_acqs_in_its_order(store: EmbeddedStore) -> None:
+def test_put_assigns_acqs_in_order(store: EmbeddedStore) -> None:
     given = store.append(batches([(1, 5, 0, 9, b"a"), (1, 4, 0, 8, b"b"), (0, 3, 0, 7, b"c")]))
     assert given == (1000, 1002)
     assert scanned(store) == [(0, 3, 0, 7, 1002, b"c"), (1, 4, 0, 8, 1001, b"b"), (1, 5, 0, 9, 1000, b"a")]
 
 
-def test_the_same_cid_more_than_once(store: EmbeddedStore) -> None:
+def test_several_batches_of_one_cid(store: EmbeddedStore) -> None:
     store.append(batches([(1, 1, 0, 0, b"a"), (2, 1, 0, 0, b"b"), (1, 2, 0, 0, b"c"), (1, 3, 0, 0, b"longer")]))
     assert scanned(store) == [
         (1, 1, 0, 0, 1000, b"a"),
@@ -71,21 +71,21 @@ def test_the_same_cid_more_than_once(store: EmbeddedStore) -> None:
     ]
 
 
-def test_a_puta_keeps_its_acqs(store: EmbeddedStore) -> None:
+def test_puta_keeps_its_acqs(store: EmbeddedStore) -> None:
     given = store.append(batches([(1, 1, 0, 0, 77, b"a"), (1, 1, 0, 0, -5, b"b")], with_acq=True), with_acq=True)
     assert given == (-5, 77)
     assert scanned(store) == [(1, 1, 0, 0, -5, b"b"), (1, 1, 0, 0, 77, b"a")]
 
 
 @pytest.mark.parametrize("nothing", [[], [batch(1, [])], [batch(LIMITS["cid"].bound, [(1, 1, 1, b"")])]])
-def test_nothing_to_store(store: EmbeddedStore, nothing: list[Batch]) -> None:
+def test_empty_put(store: EmbeddedStore, nothing: list[Batch]) -> None:
     assert store.append(nothing) == (-1, -1)
     assert scanned(store) == []
     assert store.append(batches([(1, 1, 0, 0, b"")])) == (1000, 1000)
 
 
 @pytest.mark.parametrize("payloads", [(b"x", b"y", b"z"), (b"x", b"", b"yes")], ids=["one size", "mixed sizes"])
-def test_records_with_a_greatest_value_are_skipped(store: EmbeddedStore, payloads: tuple[bytes, ...]) -> None:
+def test_records_with_a_reserved_greatest_value_are_skipped(store: EmbeddedStore, payloads: tuple[bytes, ...]) -> None:
     for at, name in enumerate(("cid", "mid", "moid", "cap", "acq")):
         bad = [1, 1, 1, 1, 1]
         bad[at] = LIMITS[name].bound
@@ -106,13 +106,13 @@ def test_greatest_storable_values_are_stored_and_read(store: EmbeddedStore) -> N
 
 
 @pytest.mark.parametrize("cid", [-1, -2, 2**31])
-def test_a_cid_that_cannot_be(store: EmbeddedStore, cid: int) -> None:
+def test_cid_out_of_range_is_refused(store: EmbeddedStore, cid: int) -> None:
     with pytest.raises(LocalProtocolError, match=f"cid {cid}"):
         store.append([batch(1, [(1, 1, 1, b"")]), batch(cid, [(1, 1, 1, b"")])])
     assert scanned(store) == []
 
 
-def test_a_batch_that_is_no_batch(store: EmbeddedStore) -> None:
+def test_malformed_batch_is_refused(store: EmbeddedStore) -> None:
     with pytest.raises(RemoteProtocolError):
         store.append([batch(1, [(1, 1, 1, b"")]), Batch(1, memoryview(b"\5\0\0\0"), 1)])
     assert scanned(store) == []
@@ -146,20 +146,20 @@ def test_last_acq(store: EmbeddedStore, clock: Clock) -> None:
         assert scan.acq == 1010
 
 
-def test_what_an_empty_store_answers_holds_also_with_a_clock_before_2001(store: EmbeddedStore, clock: Clock) -> None:
+def test_last_acq_of_an_empty_store_holds_with_a_clock_before_2001(store: EmbeddedStore, clock: Clock) -> None:
     clock.time = -(10**18)
     assert store.last_acq(KeyRange()) == 0
     assert store.append(batches([(1, 1, 1, 1, b"")])) == (0, 0)
     assert store.last_acq(KeyRange()) == 1
 
 
-def test_records_with_an_acq_before_2001_leave_the_answer_at_0(store: EmbeddedStore) -> None:
+def test_acq_before_2001_leaves_last_acq_at_0(store: EmbeddedStore) -> None:
     store.append(batches([(1, 1, 1, 1, -700, b"")], with_acq=True), with_acq=True)
     assert store.last_acq(KeyRange()) == 0
     assert scanned(store) == [(1, 1, 1, 1, -700, b"")]
 
 
-def test_a_puta_moves_time_on_but_not_beyond_the_clock(store: EmbeddedStore) -> None:
+def test_puta_advances_last_acq_but_not_beyond_the_clock(store: EmbeddedStore) -> None:
     store.append(batches([(1, 1, 1, 1, 700, b"")], with_acq=True), with_acq=True)
     assert store.last_acq(KeyRange()) == 701
     store.append(batches([(1, 1, 1, 1, 10**15, b"")], with_acq=True), with_acq=True)
@@ -167,7 +167,7 @@ def test_a_puta_moves_time_on_but_not_beyond_the_clock(store: EmbeddedStore) -> 
     assert store.append(batches([(1, 1, 1, 1, b"")])) == (1001, 1001)
 
 
-def test_advance_is_a_promise(store: EmbeddedStore) -> None:
+def test_no_acq_falls_below_advance(store: EmbeddedStore) -> None:
     store.advance(5000)
     assert store.last_acq(KeyRange()) == 5000
     assert store.append(batches([(1, 1, 1, 1, b"")])) == (5000, 5000)
@@ -177,7 +177,7 @@ def test_advance_is_a_promise(store: EmbeddedStore) -> None:
         store.advance(2**63)
 
 
-def test_no_acq_is_left(store: EmbeddedStore) -> None:
+def test_put_fails_when_no_acq_is_left(store: EmbeddedStore) -> None:
     store.advance(LIMITS["acq"].bound - 1)
     assert store.append(batches([(1, 1, 1, 1, b"")])) == (LIMITS["acq"].bound - 1, LIMITS["acq"].bound - 1)
     with pytest.raises(StoreError, match="no acquisition time is left"):
@@ -185,7 +185,7 @@ def test_no_acq_is_left(store: EmbeddedStore) -> None:
     assert len(scanned(store)) == 1
 
 
-def test_a_scan_sees_what_was_there_when_it_began(store: EmbeddedStore) -> None:
+def test_scan_sees_a_snapshot(store: EmbeddedStore) -> None:
     store.append(batches([(1, n, 0, 0, b"%05d" % n) for n in range(5000)]))
     with store.scan(KeyRange()) as scan:
         first = bytes(next(scan).rows())
@@ -196,7 +196,7 @@ def test_a_scan_sees_what_was_there_when_it_began(store: EmbeddedStore) -> None:
     assert len(scanned(store)) == 5020
 
 
-def test_a_scan_that_is_left_early_holds_nothing(store: EmbeddedStore) -> None:
+def test_abandoned_scans_do_not_block_puts(store: EmbeddedStore) -> None:
     store.append(batches([(1, n, 0, 0, b"") for n in range(10_000)]))
     for _ in range(50):
         with store.scan(KeyRange()) as scan:
@@ -213,7 +213,7 @@ def test_a_scan_that_is_left_early_holds_nothing(store: EmbeddedStore) -> None:
         KeyRange(Key(0, 0, 0, 0, 0), Key(0, 9, 9, 9, 9)),
     ],
 )
-def test_an_empty_box(store: EmbeddedStore, box: KeyRange) -> None:
+def test_empty_box(store: EmbeddedStore, box: KeyRange) -> None:
     store.append(batches([(2, 0, 0, 0, b"")]))
     assert scanned(store, box) == []
 
@@ -228,14 +228,14 @@ def test_boxes_are_half_open_in_each_component(store: EmbeddedStore) -> None:
     assert len(scanned(store, KeyRange(Key(1, 1, 1, 1, 1), Key(2, 2, 2, 2, 2)))) == 1
 
 
-def test_many_threads_at_once(store: EmbeddedStore) -> None:
+def test_concurrent_readers_and_writers(store: EmbeddedStore) -> None:
     failures: list[BaseException] = []
 
     def guarded(work: Callable[[], None]) -> threading.Thread:
         def run() -> None:
             try:
                 work()
-            except BaseException as error:  # noqa: BLE001 - told to the test's own thread
+            except BaseException as error:  # noqa: BLE001 - checked by the main thread
                 failures.append(error)
 
         return threading.Thread(target=run)
@@ -259,7 +259,7 @@ def test_many_threads_at_once(store: EmbeddedStore) -> None:
     assert len(scanned(store)) == 3 * 20 * 50
 
 
-def test_a_closed_store(store: EmbeddedStore) -> None:
+def test_closed_store_refuses_calls(store: EmbeddedStore) -> None:
     store.close()
     store.close()
     for call in (
@@ -271,7 +271,7 @@ def test_a_closed_store(store: EmbeddedStore) -> None:
             call()
 
 
-def test_a_failing_engine_stores_nothing(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_put_that_fails_midway_stores_nothing(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.append(batches([(1, 1, 1, 1, b"")]))
     monkeypatch.setattr(store, "_add", lambda *_: (_ for _ in ()).throw(MemoryError("full")))
     with pytest.raises(MemoryError):
@@ -282,7 +282,7 @@ def test_a_failing_engine_stores_nothing(store: EmbeddedStore, monkeypatch: pyte
 
 
 class Together:
-    """Puts that come while another one is written, and so are written together."""
+    """Puts that arrive while another one is being written, so that they share a commit."""
 
     def __init__(self, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
         self._store, self._begun, self._goes_on = store, threading.Event(), threading.Event()
@@ -299,13 +299,13 @@ class Together:
         return given
 
     def store(self, puts: Sequence[tuple[list[Batch], bool]]) -> list[Any]:
-        """What comes of each: its acqs, or its error."""
+        """Returns each put's acqs or its error."""
         outcomes: list[Any] = [None] * len(puts)
 
         def put(at: int) -> None:
             try:
                 outcomes[at] = self._store.append(puts[at][0], with_acq=puts[at][1])
-            except BaseException as error:  # noqa: BLE001 - told to the test
+            except BaseException as error:  # noqa: BLE001 - returned to the test
                 outcomes[at] = error
 
         threads = []
@@ -335,7 +335,7 @@ class Together:
         KeyRange.of(cap=(5, 5)),
     ],
 )
-def test_an_outline_has_each_record_once(store: EmbeddedStore, box: KeyRange) -> None:
+def test_outline_counts_each_record_once(store: EmbeddedStore, box: KeyRange) -> None:
     for mid in (4, 5, 6):
         store.append(batches([(1, mid, 0, cap, b"x") for cap in range(mid, 100 + mid)]))
     store.append(batches([(2, mid, 1, cap, b"y") for mid in (4, 5) for cap in range(3)]))
@@ -357,7 +357,7 @@ def test_an_outline_has_each_record_once(store: EmbeddedStore, box: KeyRange) ->
         assert (min(seen), max(seen)) == (min(stored), max(stored))
 
 
-def test_an_outline_reads_no_block_that_its_directory_describes(store: EmbeddedStore) -> None:
+def test_outline_uses_the_directory_instead_of_blocks(store: EmbeddedStore) -> None:
     store.append(batches([(1, 4, 0, cap, b"x") for cap in range(100)]))
     assert list(store.outline(KeyRange())) == [Outline(1, 4, 0, 100, 0, 99)]
     assert isinstance(store, Outliner)
@@ -377,7 +377,7 @@ def one(cid: int, mid: int, payload: bytes = b"") -> tuple[list[Batch], bool]:
     return batches([(cid, mid, 0, 0, payload)]), False
 
 
-def test_puts_that_come_together_are_one_transaction(store: EmbeddedStore, together: Together) -> None:
+def test_concurrent_puts_share_a_transaction(store: EmbeddedStore, together: Together) -> None:
     puts = [one(1, 0), one(1, 1), (batches([(2, 2, 0, n, b"long") for n in range(100)]), False), ([], False)]
     puts += [(batches([(1, 3, 0, 0, 500, b""), (1, 3, 0, 0, 9, b"")], with_acq=True), True), one(1, 4, b"odd")]
     assert together.store(puts) == [(1000, 1000), (1001, 1001), (1002, 1101), (-1, -1), (9, 500), (1102, 1102)]
@@ -388,7 +388,7 @@ def test_puts_that_come_together_are_one_transaction(store: EmbeddedStore, toget
     assert store.last_acq(KeyRange()) == 1103
 
 
-def test_a_puta_of_the_future_moves_the_acqs_of_its_neighbours_only_to_the_clock(
+def test_future_puta_does_not_move_the_acqs_of_concurrent_puts_beyond_the_clock(
     store: EmbeddedStore, together: Together, clock: Clock
 ) -> None:
     future = batches([(1, 3, 0, 0, 10**15, b"")], with_acq=True), True
@@ -397,12 +397,12 @@ def test_a_puta_of_the_future_moves_the_acqs_of_its_neighbours_only_to_the_clock
     assert store.last_acq(KeyRange()) == 5002
 
 
-def test_a_promise_is_kept_by_all_that_are_stored_together(store: EmbeddedStore, together: Together) -> None:
+def test_concurrent_puts_respect_advance(store: EmbeddedStore, together: Together) -> None:
     store.advance(7000)
     assert together.store([one(1, 0), one(1, 1), one(2, 2)]) == [(7000, 7000), (7001, 7001), (7002, 7002)]
 
 
-def test_a_bad_put_fails_alone(store: EmbeddedStore, together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_put_fails_alone(store: EmbeddedStore, together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
     add = store._add
 
     def failing(transaction: Writing, cid: int, *more: Any) -> None:
@@ -422,7 +422,7 @@ def test_a_bad_put_fails_alone(store: EmbeddedStore, together: Together, monkeyp
     assert store.append(batches([(1, 1, 1, 1, b"")])) == (1003, 1003)
 
 
-def test_the_last_acq_goes_to_the_first_who_comes(store: EmbeddedStore, together: Together) -> None:
+def test_last_free_acq_goes_to_the_first_put(store: EmbeddedStore, together: Together) -> None:
     store.advance(LIMITS["acq"].bound - 2)
     first, second, third, puta = together.store(
         [one(1, 0), one(1, 1), one(1, 2), (batches([(1, 3, 0, 0, 8, b"")], with_acq=True), True)]
@@ -433,7 +433,7 @@ def test_the_last_acq_goes_to_the_first_who_comes(store: EmbeddedStore, together
 
 
 @pytest.mark.parametrize("has_begun", [True, False])
-def test_a_failed_commit_is_in_doubt_for_all_and_a_transaction_that_cannot_begin_stores_nothing(
+def test_shared_commit_that_fails_leaves_all_its_puts_in_doubt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_begun: bool
 ) -> None:
     engine = SQLiteEngine(str(tmp_path / "store.tsdb"))
@@ -459,11 +459,11 @@ def test_a_failed_commit_is_in_doubt_for_all_and_a_transaction_that_cannot_begin
     assert len({id(outcome) for outcome in outcomes}) == 3
     assert {outcome.path for outcome in outcomes} == {str(tmp_path / "store.tsdb")}
     assert all(("open it again to find out" if has_begun else "nothing was stored") in str(o) for o in outcomes)
-    assert len(done) == 2  # nobody tries again what cannot be, or may be stored
+    assert len(done) == 2  # no retry: the transaction cannot begin, or the puts may be stored
     store.close()
 
 
-def test_an_interrupted_thread_says_what_became_of_the_others(store: EmbeddedStore, together: Together) -> None:
+def test_interrupted_leader_reports_that_the_other_puts_were_not_stored(store: EmbeddedStore, together: Together) -> None:
     written = together._written
 
     def interrupted(transaction: Writing, puts: Sequence[Any]) -> list[AcqInterval]:
@@ -473,7 +473,7 @@ def test_an_interrupted_thread_says_what_became_of_the_others(store: EmbeddedSto
 
     together._written = interrupted
     _, *outcomes = together.store([one(1, 0), one(1, 1), one(1, 2), one(1, 3)])
-    assert isinstance(outcomes[0], SystemExit)  # its thread did the work
+    assert isinstance(outcomes[0], SystemExit)  # its thread led the group
     assert all("interrupted; nothing was stored" in str(outcome) for outcome in outcomes[1:])
     assert [row[1] for row in scanned(store)] == [0]
 
@@ -485,13 +485,13 @@ def test_open_store_without_a_path_is_in_memory() -> None:
 
 
 @pytest.mark.parametrize("payload_sizes", [(4,), (2, 5)])
-def test_a_large_put_is_stored_in_slices_and_taken_back_exactly(engine: Engine, payload_sizes: tuple[int, ...]) -> None:
+def test_large_put_is_stored_in_slices_and_undone_exactly(engine: Engine, payload_sizes: tuple[int, ...]) -> None:
     clock = Clock()
     large = [
         (n % 3, -(n * 7919 % 40), n % 2, n * 31 % 997, b"%02d" % (n % 90) * payload_sizes[n % len(payload_sizes)])
         for n in range(12_000)
     ]
-    beside = [(*row[:4], 10**6 + n % 50, row[4]) for n, row in enumerate(large)]  # acqs that others bring, too
+    beside = [(*row[:4], 10**6 + n % 50, row[4]) for n, row in enumerate(large)]  # acqs that other puts use, too
     sent: list[tuple[list[Row], bool]] = [
         ([(1, 1, 1, 1, b"first")], False),
         (large, False),
@@ -516,7 +516,7 @@ def test_a_large_put_is_stored_in_slices_and_taken_back_exactly(engine: Engine, 
         first = store.puts()[1]
         assert (first.acq_min, first.acq_max) == (1001, 13_000)
         by_acq = sorted((row for row in scanned(store) if first.acq_min <= row[4] <= first.acq_max), key=lambda row: row[4])
-        for cid in range(3):  # in the order of their arrival
+        for cid in range(3):  # in order of arrival
             assert [(*row[:4], row[5]) for row in by_acq if row[0] == cid] == [row for row in large if row[0] == cid]
         assert store.undo([ids[2]]) == 12_000
         assert sum(row[4] >= 10**6 for row in scanned(store)) == 100
@@ -526,7 +526,7 @@ def test_a_large_put_is_stored_in_slices_and_taken_back_exactly(engine: Engine, 
         assert [row[5] for row in scanned(store)] == [b"first"]
 
 
-def test_a_large_put_that_is_dropped_or_fails_stores_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_put_that_is_dropped_or_fails_stores_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(n // 1000, n % 1000 // 25, 0, n, b"payload") for n in range(3000)]
     with closing(EmbeddedStore(engine, slice_bytes=20_000)) as store:
         dropped = store.begin_put(with_acq=False)
@@ -546,7 +546,7 @@ def test_a_large_put_that_is_dropped_or_fails_stores_nothing(engine: Engine, mon
         assert len(scanned(store)) == 3000
 
 
-def test_a_large_put_shares_a_commit(store: EmbeddedStore, together: Together) -> None:
+def test_large_puts_share_a_commit(store: EmbeddedStore, together: Together) -> None:
     large = batches([(n % 2, n, 0, 0, b"12345678") for n in range(600)])
     puta = batches([(n % 2, n, 0, 0, 5000 + n, b"12345678") for n in range(600)], with_acq=True)
     puts = [one(1, 0), (large, False), one(1, 1), (puta, True), (large, False)]
@@ -558,7 +558,7 @@ def test_a_large_put_shares_a_commit(store: EmbeddedStore, together: Together) -
     assert sorted(row[4] for row in scanned(store)) == [1000, *range(1601, 2202)]
 
 
-def test_many_small_batches_cost_as_much_as_a_few() -> None:
+def test_small_batches_are_joined_by_cid() -> None:
     rows = [(n % 7, n, 1, n, b"x" * (n % 3)) for n in range(1000)]
     came = arrived(batches(rows), with_acq=False)
     give_acqs(came, 100)
