@@ -54,7 +54,7 @@ def test_any_two_versions(data: st.DataObject) -> None:
     old = model("Old", old_fields, versioned=versioned[0], byte_order=data.draw(orders))
     sizes = [fields_size(fields) + flag for fields, flag in zip((old_fields, new_fields), versioned, strict=True)]
     varies = [Text in fields for fields in (old_fields, new_fields)]
-    apart = since is not None or all(versioned) or told_by_size(sizes, varies)
+    apart = since is not None or all(versioned) or differ_in_size(sizes, varies)
     declared = {"replaces": old, "versioned": versioned[1], "since": since, "byte_order": data.draw(orders)}
     if not apart:
         with pytest.raises(SchemaError, match="cannot be distinguished"):
@@ -94,7 +94,7 @@ def fields_size(fields: list[Any]) -> int:
     return sum(SIZES[kind] for kind in fields)
 
 
-def told_by_size(sizes: list[int], varies: list[bool]) -> bool:
+def differ_in_size(sizes: list[int], varies: list[bool]) -> bool:
     if not any(varies):
         return sizes[0] != sizes[1]
     if all(varies):

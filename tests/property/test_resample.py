@@ -307,8 +307,8 @@ def test_frames_of_windows() -> None:
         assert str(frame["ups"].dtype) == "Int64"
         assert frame["ups"].isna().sum() == 1
         assert windows.to_polars()["n"].sum() == 5
-        nothing = session.query(Reading).cid(7).resample("1d", fill="null").agg(n=count(), low=Reading.maybe.min())
-        assert (len(nothing), nothing.to_arrow().num_rows, len(nothing.to_pandas())) == (0, 0, 0)
+        empty = session.query(Reading).cid(7).resample("1d", fill="null").agg(n=count(), low=Reading.maybe.min())
+        assert (len(empty), empty.to_arrow().num_rows, len(empty.to_pandas())) == (0, 0, 0)
 
 
 def test_nan_propagates_and_null_is_none() -> None:

@@ -136,7 +136,7 @@ class World:
 
 
 @contextmanager
-def world(plans: list[str], lag: int) -> Iterator[World]:
+def new_world(plans: list[str], lag: int) -> Iterator[World]:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
         made = World(f"{directory}/edge.spool", plans, lag)
         with closing(made.store):
@@ -176,13 +176,13 @@ steps = st.one_of(
 def test_flushed_records_are_stored_exactly_once(
     steps: list[tuple[str, Any]], plans: list[str], lag: int, kind: str
 ) -> None:
-    with world(plans, lag) as there:
+    with new_world(plans, lag) as world:
         flushed: Counter[Row] = Counter()
         alone = 100  # killed puts use keys of their own: their outcome is unknown
         unknown: list[list[Row]] = []
         for what, given in steps:
             if what == "drain":
-                drain(there, given)
+                drain(world, given)
                 continue
             may_be_killed = bool(plans) and "killed" in plans[0]
             rows = list(given)
@@ -193,36 +193,36 @@ def test_flushed_records_are_stored_exactly_once(
                     Reading(**{"cid": row.cid, "moid": 0, "cap": at, "counter": row.counter, **changed})
                     for at, row in enumerate(rows)
                 ]
-            there.is_killing = may_be_killed
+            world.is_killing = may_be_killed
             put = sent_as(rows, **({} if kind == "plain" else {kind: True}))
             try:
-                there.run(there.forwarder.put(Doubt(put, None), Sent(put.batches), put.unstored()))
+                world.run(world.forwarder.put(Doubt(put, None), Sent(put.batches), put.unstored()))
             except Killed:
-                there.start()
+                world.start()
                 unknown.append(identities(rows))
             except ServerError:
                 pass  # refused: it is stored nowhere
             else:
                 flushed.update(identities(rows))
-            there.is_killing = True
+            world.is_killing = True
         plans.clear()
-        there.is_killing = False
-        drain(there, 1000)
-        totals = there.file.totals()
-        assert (totals.puts, totals.aside) == (0, 0), there.file.set_aside()
-        found = there.rows()
+        world.is_killing = False
+        drain(world, 1000)
+        totals = world.file.totals()
+        assert (totals.puts, totals.aside) == (0, 0), world.file.set_aside()
+        found = world.rows()
         for rows in unknown:
             counts = {found.pop(row, 0) for row in rows}
             assert counts in ({0}, {1})
         assert found == (Counter(set(flushed)) if kind == "unless_stored" else flushed)
 
 
-def drain(there: World, turns: int) -> None:
+def drain(world: World, turns: int) -> None:
     for _ in range(turns):
         try:
-            seconds, _ = there.run(there.forwarder.turn(there.lock))
+            seconds, _ = world.run(world.forwarder.turn(world.lock))
         except Killed:
-            there.start()
+            world.start()
             continue
-        if seconds and not there.file.totals().puts:
+        if seconds and not world.file.totals().puts:
             return

@@ -29,7 +29,7 @@ class Reading(TSModel, moid=7):
 
 
 @pytest.mark.parametrize("operation", [or_, and_])
-def test_a_very_deep_predicate_is_left_to_polars(operation: Any) -> None:
+def test_very_deep_predicate_is_left_to_polars(operation: Any) -> None:
     """Its tree can only be walked recursively."""
     predicate = reduce(operation, [pl.col("meter") != 2 * n for n in range(3000)])
     assert pushed(Reading, predicate) is None

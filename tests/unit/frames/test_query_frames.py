@@ -335,7 +335,7 @@ def test_payloads_of_variable_size() -> None:
 @pytest.mark.parametrize(
     ("columns", "wording"),
     [
-        (["nothing"], "'nothing' is not a column of Reading, which has cid, meter, moid, cap, acq, volts"),
+        (["watts"], "'watts' is not a column of Reading, which has cid, meter, moid, cap, acq, volts"),
         ([Note.text], "is not a column of Reading"),
         (["volts", Reading.volts], "a column is named twice: volts, volts"),
     ],

@@ -79,13 +79,13 @@ def test_pydantic_model_round_trips_through_json() -> None:
 
 
 def test_each_fault_has_its_location() -> None:
-    wrong = {**PLAIN, "meter": "x", "l1": {"volts": "{high}"}, "samples": [1, "two"], "nothing": 1}
+    wrong = {**PLAIN, "meter": "x", "l1": {"volts": "{high}"}, "samples": [1, "two"], "unknown": 1}
     del wrong["state"]
     with pytest.raises(pydantic.ValidationError) as caught:
         Order.model_validate({"name": "x", "reading": wrong})
     errors = {each["loc"]: each["msg"] for each in caught.value.errors()}
     assert set(errors) == {
-        ("reading", "nothing"),
+        ("reading", "unknown"),
         ("reading", "meter"),
         ("reading", "l1", "volts"),
         ("reading", "samples", 1),

@@ -214,32 +214,6 @@ def test_fixed_key_components() -> None:
         Event(cap=2, code=3)
 
 
-def test_fixed_key_components_are_inherited() -> None:
-    class Site(TSModel, abstract=True, cid=5):
-        pass
-
-    class Event(Site, moid=7):
-        code: Int16
-
-    assert Event(mid=1, cap=2, code=3).key == Key(5, 1, 7, 2, -1)
-
-
-def test_models_declared_inside_functions() -> None:
-    Local = Int16
-
-    class Inside(TSModel):
-        code: Local  # type: ignore[valid-type]
-
-    assert Inside.struct_format == "<h"
-
-
-def test_quoted_annotations() -> None:
-    class Quoted(TSModel):
-        code: "Int16"  # noqa: UP037
-
-    assert Quoted.struct_format == "<h"
-
-
 def test_annotations_that_are_types() -> None:
     namespace = {"TSModel": TSModel, "Int16": Int16, "__name__": "elsewhere"}
     exec(compile("class Typed(TSModel):\n    code: Int16\n", "elsewhere", "exec", dont_inherit=True), namespace)
@@ -359,7 +333,7 @@ def test_fixed_key_components_at_range_limits() -> None:
     assert model(cap=4, code=1).key == Key(2**31 - 2, -(2**63), -(2**31), 4, -1)
 
 
-def test_subclass_overrides_fixed_component() -> None:
+def test_fixed_key_components_are_inherited_and_overridden() -> None:
     class Site(TSModel, abstract=True, cid=5, moid=6):
         pass
 
@@ -636,7 +610,7 @@ def test_failed_class_can_be_declared_again() -> None:
     assert declare("volts: Float32").struct_format == "<f"
 
 
-def test_a_name_of_a_key_component_cannot_be_that_of_an_inherited_field() -> None:
+def test_renamed_key_component_conflicting_with_inherited_field_is_refused() -> None:
     class WithField(TSModel, abstract=True):
         meter: Int32
 

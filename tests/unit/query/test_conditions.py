@@ -1,4 +1,4 @@
-"""Conditions on values that are no numbers."""
+"""Conditions on values other than numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tsmodel import Array, Encoded, Int16, TSModel, connect, field
 
 
 class Word:
-    """A text that counts comparisons."""
+    """A string that counts comparisons."""
 
     compared = 0
 

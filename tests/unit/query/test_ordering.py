@@ -243,7 +243,7 @@ def test_last() -> None:
 
 
 @pytest.mark.parametrize("step", ["first_per_series", "last_per_series"])
-def test_a_limit_of_series_applies_after_all_records(step: str) -> None:
+def test_limit_of_series_applies_after_all_records(step: str) -> None:
     """There are enough records that some are dropped; then come records further from the edge, and nearer ones with
     other values."""
     count, sign = 200_000, 1 if step == "last_per_series" else -1
@@ -271,7 +271,7 @@ def test_a_limit_of_series_applies_after_all_records(step: str) -> None:
 
 
 @pytest.mark.parametrize("step", ["order_by", "latest", "last_per_series"])
-def test_the_memory_limit_holds_from_the_first_record(step: str) -> None:
+def test_memory_limit_holds_from_the_first_record(step: str) -> None:
     with connect("memory:") as session:
         session.add_all(readings(1000))
         session.add_all(readings(1000, cid=2))

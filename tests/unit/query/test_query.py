@@ -225,7 +225,7 @@ def test_closing_an_iterator_releases_the_scan(session: Session, backend: Counti
     assert backend.scans == 0
 
 
-def test_an_error_in_the_loop_releases_the_scan(session: Session, backend: Counting) -> None:
+def test_error_in_the_loop_releases_the_scan(session: Session, backend: Counting) -> None:
     with suppress(KeyError):
         for _ in Reading.query.batches(10):
             assert backend.scans == 1

@@ -59,7 +59,7 @@ class TankInMetres(TSModel, moid=10, replaces=Tank):
 FULL = Query(Reading).cid(1).mid(1, 2, 5).where((Reading.volts > 1.5) | ~(Reading.counter == 3)).limit(7).on_error("skip")
 
 BUILT: dict[str, Callable[[], Query[Any]]] = {
-    "nothing": lambda: Query(Reading),
+    "no conditions": lambda: Query(Reading),
     "conditions": lambda: Query(Reading).cid(1).where((Reading.volts > 1.5) | ~Reading.counter.is_in([1, 2])),
     "order": lambda: Query(Reading).order_by(Reading.volts.desc(), Reading.cap),
     "limit": lambda: Query(Reading).limit(3),

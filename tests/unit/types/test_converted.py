@@ -446,7 +446,7 @@ def test_fingerprint_depends_on_type_name() -> None:
     assert one.fingerprint == "ca30e5c84178ab7c"
 
 
-def test_options() -> None:
+def test_options_of_converted_types() -> None:
     class Tagged(Converted[str], storage=ts.Text, size=4):
         load = staticmethod(str.upper)
         dump = staticmethod(str.lower)
@@ -476,6 +476,7 @@ HOOKS = {"load": staticmethod(identity), "dump": staticmethod(identity)}
         ((Converted[int],), {"storage": int}, {}, "storage=<class 'int'> is not a field type"),
         ((Converted[int],), {"storage": Int16}, {"dump": staticmethod(identity)}, r"it has no load\(\)"),
         ((Converted[int],), {"storage": Int16}, {"load": staticmethod(identity)}, r"it has no dump\(\)"),
+        ((Converted[int],), {"storage": ts.Nullable, "item": Int16}, HOOKS, r"Nullable\[\.\.\.\] = field\(item=\.\.\.\)"),
         ((Encoded[int],), {"size": 2}, {}, r"it has no load\(\)"),
         ((Encoded[int],), {"size": 0}, HOOKS, "size=0"),
         ((Encoded[int],), {"sise": 2}, HOOKS, "sise=2"),
@@ -505,13 +506,6 @@ HOOKS = {"load": staticmethod(identity), "dump": staticmethod(identity)}
 def test_invalid_type_definition_is_refused(bases: Any, keywords: Any, hooks: Any, why: str) -> None:
     with pytest.raises(SchemaError, match=why):
         types.new_class("Wrong", bases, keywords, lambda body: body.update(hooks))
-
-
-def test_nullable_storage_is_refused() -> None:
-    with pytest.raises(SchemaError, match=r"Nullable\[\.\.\.\] = field\(item=\.\.\.\)"):
-        types.new_class(
-            "Wrong", (Converted[int],), {"storage": ts.Nullable, "item": Int16}, lambda body: body.update(HOOKS)
-        )
 
 
 @pytest.mark.parametrize("annotation", [Converted, Encoded, Converted[int], FieldType, FieldType[int]])

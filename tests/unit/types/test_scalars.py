@@ -63,7 +63,6 @@ def test_value_too_large_for_float32() -> None:
     assert (
         SCALARS["Float64"].fault(10**400) == f"{shown(10**400)} is too large for a Float64, which holds up to 1.7977e+308"
     )
-    assert SCALARS["Float32"].fault("x") == "'x' (str) is not a float (32-bit)"
 
 
 @pytest.mark.parametrize("value", [Decimal("1E+400"), Decimal("-1E+400"), 10**400])
