@@ -23,7 +23,7 @@ class Meters(TSModel, cid=1, moid=1):
 
 
 def deliver(session: Session, path: Path) -> None:
-    """Stores what is new in a file; lines that cannot be read are shown and left out."""
+    """Stores the new records of a file; shows invalid lines, and leaves them out."""
     faulty: list[ConversionError] = []
     rows = Meters.load_csv(
         path, columns={"meter": "mid", "time": "cap"}, tz="Europe/Warsaw", ambiguous="earlier", errors=faulty.append

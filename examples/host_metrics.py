@@ -2,8 +2,9 @@
 
     python examples/host_metrics.py [TARGET] [--every 5s] [--samples N]      # TARGET: host.tsdb by default
 
-It reads what the operating system counts (`/proc` on Linux), and stores in the background, so a slow disk or network does
-not delay a sample. While a target cannot be reached, samples are kept in memory. Draw them, even while it runs:
+It reads the operating system's counters (`/proc` on Linux), and stores in the background, so a slow disk or network does
+not delay a sample. If it loses the connection to a server, it keeps samples in memory until it can store them. Draw them,
+even while it runs:
 
     tsmodel plot host.tsdb --model examples/host_metrics.py:Cpu -y busy --cap=-15m -o cpu.png
 """
@@ -112,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Collects metrics of this machine until Ctrl-C.")
     parser.add_argument("target", nargs="?", default="host.tsdb", help="file or tstorage:// URL (default: %(default)s)")
     parser.add_argument("--every", default="5s", help="time between samples (default: %(default)s)")
-    parser.add_argument("--samples", type=int, help="end after so many samples")
+    parser.add_argument("--samples", type=int, help="stop after this many samples")
     options = parser.parse_args()
     count = collect(options.target, duration_ns(options.every) / 10**9, options.samples)
     print(f"stored {count} records in {options.target}")

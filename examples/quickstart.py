@@ -1,7 +1,7 @@
 """Quick start: this machine's own meters, sampled into an embedded file, and queried from it.
 
-For three seconds, twenty times a second, it reads what the operating system counts: CPU time of each core, memory, load and
-disk traffic. Then it reopens the file and looks at one core. The file stays, for you to look around in.
+For three seconds, twenty times a second, it reads the operating system's counters: CPU time of each core, memory, load and
+disk traffic. Then it reopens the file and shows one core. The file stays, so that you can query it yourself.
 
     python examples/quickstart.py [FILE]      # machine.tsdb by default; a second run adds to it
 """

@@ -55,7 +55,7 @@ Opened = Annotated[AsyncSession, Depends(opened)]
 
 @app.post("/readings", status_code=204)
 async def store(readings: list[Reading], session: Opened) -> None:
-    """Stores readings; they are durable when this answers. Sending them again stores nothing twice."""
+    """Stores readings; they are durable when the answer arrives. Sending them again stores nothing twice."""
     await session.add_all(readings, unless_stored=True)
     await session.flush()
 

@@ -1,4 +1,4 @@
-"""A program to be tested: it stores what meters report, and says which of them are too high."""
+"""A program to test: it stores readings of meters, and finds the meters with high voltages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Reading(TSModel, cid=1, moid=7):
 
 
 def store(session: Session, readings: Iterable[Reading]) -> int:
-    """Stores readings that are not stored yet; returns how many those are."""
+    """Stores readings that are not stored yet, and returns their number."""
     session.add_all(readings, unless_stored=True)
     return session.flush().count
 

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(SITE is None, reason="TSMODEL_SITE is not set to
 WITHIN = 2
 QUESTIONS = {
     "How do I draw what is in a CSV file?": "tutorial/from-csv-to-chart.html#draw-it",
-    "How do I import local times when the clocks go back?": "how-to/importing-data.html#the-hour-that-comes-twice",
-    "How do I take back an import?": "how-to/undoing-a-wrong-import.html#find-the-put-the-morning-after",
+    "How do I import local times when the clocks go back?": "how-to/importing-data.html#the-hour-that-occurs-twice",
+    "How do I take back an import?": "how-to/undoing-a-wrong-import.html#find-the-put-later",
     "How do I get the readings of one meter for one day?": "reference/queries.html#what-to-read",
     "How do I compute the usage of a counter that rolls over?": "reference/aggregation.html#counters",
     "How many bytes does a Scaled take?": "reference/field-types.html#all-of-them",

@@ -79,7 +79,7 @@ _ERRORS = "What to do with payloads that do not match the model."
 class Selection(NamedTuple):
     """The options that select records. A command takes them as one parameter."""
 
-    cid: Annotated[list[str] | None, option("--cid", "IDS", "Client ids: 1 or 1,2 or 1..10 (without 10).")] = None
+    cid: Annotated[list[str] | None, option("--cid", "IDS", "Client ids: 1 or 1,2 or 1..10 (excluding 10).")] = None
     mid: Annotated[list[str] | None, option("--mid", "IDS", "Meter ids, as for --cid.")] = None
     moid: Annotated[list[str] | None, option("--moid", "IDS", "Meter object ids, as for --cid.")] = None
     cap: Annotated[str | None, option("--cap", "A..B", _CAP)] = None
