@@ -112,7 +112,7 @@ def _rows(pa: Any, reader: Any) -> Iterator[list[Any]]:
 
 
 def _cells(pa: Any, column: Any) -> list[Any]:
-    """The values of a column; times as ISO text, bytes in hex."""
+    """The values of a column; times as ISO text, bytes in hex, whole numbers as ints."""
     from tsmodel.timestamps import EPOCH_UNIX_NS, to_iso
 
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
@@ -122,4 +122,6 @@ def _cells(pa: Any, column: Any) -> list[Any]:
         return [None if each is None else each.hex() for each in column.to_pylist()]
     if pa.types.is_timestamp(column.type) or pa.types.is_duration(column.type) or pa.types.is_time(column.type):
         return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+    if pa.types.is_decimal(column.type) and column.type.scale == 0:  # DuckDB's HUGEINT, the sum of integers
+        return [None if each is None else int(each) for each in column.to_pylist()]
     return column.to_pylist()  # type: ignore[no-any-return]

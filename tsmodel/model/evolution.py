@@ -77,7 +77,7 @@ def read_evolution(
         raise SchemaError(
             f"class {name}: a version byte is at most 255; give version= a value that is no longer in use", model=name
         )
-    return Evolution(old, versioned, number, None if since is None else _time(name, since))
+    return Evolution(old, bool(versioned), number, None if since is None else _time(name, since))
 
 
 def _time(name: str, since: TimeLike) -> int:

@@ -117,6 +117,7 @@ class _Comparison:
         self.name, self.old, self.new = name, old, new
         self.is_message = old["encoding"] != "struct"
         self.leading = (new.get("version") is not None) - (old.get("version") is not None)
+        self.severity: Severity
         self.severity, self.mend = _severity(name, old, new)
 
     def kept(self, field: str | None, what: str, why: str) -> Change:

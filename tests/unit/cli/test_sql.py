@@ -24,6 +24,8 @@ def test_sql(run: Run, readings: Path, work: Path) -> None:
     assert run("sql", statement, readings, *MODEL, "-o", "a.parquet").err == "wrote 2 rows to a.parquet\n"
     done = run("sql", "select count(*) as n from Record a join Record b using (mid, cap)", readings, "--json")
     assert json.loads(done.out) == {"n": 200}
+    done = run("sql", "select sum(moid) as whole, sum(null::int) as none from Reading", readings, *MODEL, "--json")
+    assert json.loads(done.out) == {"whole": 1400, "none": None}
 
 
 @pytest.mark.parametrize("statement", ["", "selec 1", "select * from nothing", "select nothing from Record"])
