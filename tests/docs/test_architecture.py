@@ -15,7 +15,7 @@ HELPERS = {"__init__", "__main__", "lazily", "forking", "html"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_each_named_module_exists(page: Path) -> None:
+def test_named_modules_exist(page: Path) -> None:
     named = set(re.findall(r"`([\w./-]+\.py)`", page.read_text()))
     missing = {name for name in named if not (PACKAGE / name).exists() and not (ROOT / name).exists()}
     assert not missing, f"{page.name} names modules that do not exist: say where that code is now"

@@ -78,7 +78,7 @@ def test_pydantic_model_round_trips_through_json() -> None:
     assert Order.model_validate_json(order.model_dump_json()) == order
 
 
-def test_each_fault_has_its_location() -> None:
+def test_faults_have_locations() -> None:
     wrong = {**PLAIN, "meter": "x", "l1": {"volts": "{high}"}, "samples": [1, "two"], "unknown": 1}
     del wrong["state"]
     with pytest.raises(pydantic.ValidationError) as caught:

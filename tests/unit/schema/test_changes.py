@@ -469,7 +469,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_each_change(tmp_path: Path, old: Any, new: Any, expected: Any) -> None:
+def test_severity_of_change(tmp_path: Path, old: Any, new: Any, expected: Any) -> None:
     lock = tmp_path / "schema.lock"
     before, after = model(old[0], **old[1]), model(new[0], **new[1])
     schema.freeze([before], lock)

@@ -1,7 +1,7 @@
 import java.util.Arrays;
 import java.util.HexFormat;
 
-/** Reads payloads of a meter and a letter given as hex, prints their fields, then makes the same of values written here. */
+/** Reads payloads of a meter and a letter given as hex, prints their fields, then encodes the same values and prints the bytes. */
 public final class Driver {
     private static void refused(Runnable work) {
         try {

@@ -1,4 +1,4 @@
-// Reads a letter's payload given as hex, prints its fields, then makes the same payload of values written here.
+// Reads a letter's payload given as hex, prints its fields, then encodes the same values and prints the bytes.
 #include <cstdio>
 #include <iostream>
 

@@ -1,4 +1,4 @@
-/* Reads a meter's payload given as hex, prints its fields, then makes the same payload of values written here. */
+/* Reads a meter's payload given as hex, prints its fields, then encodes the same values and prints the bytes. */
 #include <stdio.h>
 #include "Meter.h"
 
