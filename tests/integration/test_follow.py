@@ -157,6 +157,10 @@ def test_since_filter_and_lag(target: str) -> None:
         with query.follow(since=edge, wait=False) as new:
             assert 0 < new.lag() <= session.query(Reading).last_acq() - edge
             assert sorted(counters(new)) == list(range(12, 20))
+        assert query.stats.ranges == 1
+        assert query.stats.seconds > 0
+        assert f"from {query.stats.chunks} chunk" in str(query.explain())
+        assert "of 1 key range;" in str(query.explain())
         assert list(session.query(Reading).cid_between(5, 5).follow(wait=False)) == []
 
 

@@ -16,7 +16,7 @@ from support.peer import answering, playing, receive, silent
 from support.proxy import Cut, Proxy, proxied
 from support.sessions import OPENERS, BlockingSession, Opener, abandoned
 
-from tsmodel import Int16, Receipt, Retry, TSModel, WriteError, connect
+from tsmodel import Int16, Mid, Receipt, Retry, TSModel, WriteError, connect
 from tsmodel.errors import CommitTimeoutError, EncodeError, RemoteProtocolError, ServerError, SessionError, TransportError
 from tsmodel.server import serve_in_thread
 
@@ -27,6 +27,11 @@ class Reading(TSModel):
 
 class Event(TSModel, moid=9):
     code: Int16
+
+
+class Metered(TSModel):
+    meter: Mid
+    counter: Int16
 
 
 GETACQ = 12 + 64
@@ -370,6 +375,10 @@ def test_corrections_have_the_same_key(opened: Opener, server: tuple[str, int]) 
                 session.correct(stored, **changes)
         with pytest.raises(SessionError, match="object of a model"):
             session.correct(5, counter=1)
+        renamed = Metered(cid=cid, meter=1, moid=1, cap=1, counter=1)
+        for name in ("meter", "mid"):
+            with pytest.raises(SessionError, match=f"a correction keeps the key.*{name} cannot change"):
+                session.correct(renamed, **{name: 3})
         assert session.pending == ()
 
 

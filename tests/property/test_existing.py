@@ -68,6 +68,10 @@ def test_any_dtype(align: bool) -> None:
         (lambda: TSModel.from_format("if", names=["a"]), "the format has 2 fields, but 1 names are given"),
         (lambda: TSModel.from_format("i", names=["a", "b"]), "the format has 1 fields, but 2 names are given"),
         (lambda: TSModel.from_format("ii", names=["a", "a"]), "Existing.a occurs twice"),
+        (lambda: TSModel.from_format("i", [5]), "a name of a field is text, not 5 (int)"),  # type: ignore[list-item]
+        (lambda: TSModel.from_format("i", 5), "takes names of fields, not 5 (int)"),  # type: ignore[arg-type]
+        (lambda: TSModel.from_format(5), "takes a struct format, not 5 (int)"),  # type: ignore[arg-type]
+        (lambda: TSModel.from_dtype([("a", "i4"), ("a", "i4")]), "is not a dtype: field 'a' occurs more than once"),
         (lambda: TSModel.from_format("P"), "'P' of the format has no field type"),
         (lambda: TSModel.from_format("i", names=["cid"]), "Existing.cid: every model has this key component"),
         (lambda: TSModel.from_dtype("i4"), "int32 has no fields; give a structured dtype"),

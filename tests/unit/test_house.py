@@ -191,7 +191,11 @@ def test_no_import_cycles() -> None:
         ("store/x.py", "from asyncio import run", "only io and what serves know sockets"),
         ("model/x.py", "from tsmodel.query import Query", "model imports query"),
         ("attic/x.py", "", "attic is not a room"),
+        # With these, mypy would take `tsmodel.field` for a module.
         ("query/x.py", "from tsmodel import Key", "not in a room"),
+        ("query/x.py", "import tsmodel", "not in a room"),
+        ("query/x.py", "def f():\n    import tsmodel", "not in a room"),
+        ("query/x.py", "if TYPE_CHECKING:\n    from tsmodel import Key", "not in a room"),
     ],
 )
 def test_faults_are_found(tmp_path: Path, path: str, source: str, fault: str) -> None:

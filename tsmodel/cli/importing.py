@@ -192,7 +192,7 @@ def _check_apart(to: str, found: Found, fixed: dict[str, int], file: str, saved:
     earlier = saved if Path(saved).exists() else "meters.toml, the model of the earlier import,"
     other = f"--moid {free}" if free is not None else "--moid with a number that is free"
     raise UsageError(
-        f"{name} already has records with {same}, which could not be told from those of {file}: give {other} for "
+        f"{name} already has records with {same}, the same as those of {file} would have: give {other} for "
         f"another kind of data, or --model {earlier} to add to the existing data"
     )
 

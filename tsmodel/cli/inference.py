@@ -17,6 +17,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from decimal import Decimal
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -364,7 +365,7 @@ class _Column:
         self.time_format: str | None = None
         self.clock: str | None = None
         self.is_local = False
-        self._digits = 0
+        self._is_exact = True
         self._written: str | None = None
         values = [cell for cell in dict.fromkeys(cells) if cell.strip() not in _NULLS]
         self.nulls = {cell for cell in dict.fromkeys(cells) if cell.strip() in _NULLS}
@@ -385,7 +386,7 @@ class _Column:
         for point in (mark,) if mark else (".", ","):
             if self._are(partial(_is_number, point=point)):
                 self.mark = point
-                self._digits = max(map(_significant, (value.replace(",", ".") for value in self._values)))
+                self._is_exact = all(_is_exact(value.replace(",", ".")) for value in self._values)
                 return "float"
         if self._are(lambda value: _GROUPED.fullmatch(value) is not None or _INT.fullmatch(value) is not None):
             self.note = "has numbers with grouped digits (1.234,5), so it is text"
@@ -482,9 +483,9 @@ class _Column:
             options = {"type": "Date"}
         elif self.kind == "int":
             options = {"type": "Int64"}
-        elif self.kind == "float" and self._digits > 15:
+        elif self.kind == "float" and not self._is_exact:
             options = {"type": "Text"}
-            self.note = "has numbers with more than 15 digits, which a float would round, so it is text"
+            self.note = "has numbers with more digits than a float keeps, so it is text"
             self.mark = "."
         else:
             options = {"type": {"float": "Float64", "bool": "Bool", "uuid": "Uuid"}.get(self.kind, "Text")}
@@ -608,6 +609,17 @@ def _is_number(text: str, point: str) -> bool:
 def _significant(text: str) -> int:
     mantissa = re.split("[eE]", text.strip().lstrip("+-"))[0].replace(".", "").lstrip("0")
     return len(mantissa.rstrip("0")) if "." in text else len(mantissa)
+
+
+def _is_exact(text: str) -> bool:
+    """Whether a float keeps the digits of a number: up to 15 always, and more if a program wrote them for a float."""
+    if _significant(text) <= 15:
+        return True
+    try:
+        value = float(text)
+    except ValueError:
+        return True  # no number: a line that is rejected
+    return Decimal(text) in (Decimal(repr(value)), Decimal(f"{value:.17g}"))
 
 
 def _plain(name: str) -> str:

@@ -62,10 +62,16 @@ def sql_(
         try:
             relation = connection.sql(statement)
             if relation is None:
-                raise UsageError("the statement gives no rows; write a SELECT")
+                raise UsageError("the statement returns no rows; write a SELECT")
             # Newer versions of DuckDB use another name.
             read = relation.to_arrow_reader if hasattr(relation, "to_arrow_reader") else relation.fetch_arrow_reader
             reader = read(_ROWS)
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except RuntimeError as error:
+            if str(error) != "Query interrupted":  # how DuckDB reports Ctrl-C while it runs a query
+                raise
+            raise KeyboardInterrupt from None
         except duckdb.Error as error:
             raise UsageError(f"{str(error).splitlines()[0]} (tables: {', '.join(table for _, table in names)})") from None
         with written(output) as path:
@@ -106,7 +112,7 @@ def _rows(pa: Any, reader: Any) -> Iterator[list[Any]]:
 
 
 def _cells(pa: Any, column: Any) -> list[Any]:
-    """The values of a column; times as ISO text, bytes in hex."""
+    """The values of a column; times as ISO text, bytes in hex, whole numbers as ints."""
     from tsmodel.timestamps import EPOCH_UNIX_NS, to_iso
 
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
@@ -116,4 +122,6 @@ def _cells(pa: Any, column: Any) -> list[Any]:
         return [None if each is None else each.hex() for each in column.to_pylist()]
     if pa.types.is_timestamp(column.type) or pa.types.is_duration(column.type) or pa.types.is_time(column.type):
         return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+    if pa.types.is_decimal(column.type) and column.type.scale == 0:  # DuckDB's HUGEINT, the sum of integers
+        return [None if each is None else int(each) for each in column.to_pylist()]
     return column.to_pylist()  # type: ignore[no-any-return]

@@ -17,10 +17,11 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.errors import QueryError
+from tsmodel.errors import QueryError, TimestampError, check_type
 from tsmodel.frames import library
 from tsmodel.frames.frame import Wanted, chosen
 from tsmodel.model import Column
+from tsmodel.timestamps import zone_of
 from tsmodel.wire.sorting import run_lasts, run_starts
 
 if TYPE_CHECKING:
@@ -77,6 +78,16 @@ class Chart:
     tz: str | dt.tzinfo
     max_lines: int
 
+    def __attrs_post_init__(self) -> None:
+        if self.tz != "UTC":
+            try:
+                zone_of(self.tz)
+            except TimestampError as error:
+                raise QueryError(f"plot(tz=...): {error}") from error
+        check_type(self.max_lines, int, "plot(max_lines=...) takes an int", QueryError)
+        if self.ax is not None and not hasattr(self.ax, "plot"):
+            raise QueryError(f"plot(ax=...) takes axes of matplotlib, not {self.ax!r} ({type(self.ax).__name__})")
+
     @classmethod
     def of(
         cls,
@@ -89,9 +100,10 @@ class Chart:
         """A chart of columns of a model.
 
         Raises:
-            QueryError: when one is not a column of the model.
+            QueryError: when one is not a column of the model, or an option has the wrong type.
         """
-        names = [tuple(chosen(model, [each])[0].alias for each in _several(some)) for some in ([x], y, by or ())]
+        several = ([x], _several("y", y), _several("by", by or ()))
+        names = [tuple(chosen(model, [each])[0].alias for each in some) for some in several]
         return cls(names[0][0], names[1], names[2], **options)
 
     @property
@@ -147,7 +159,8 @@ class Chart:
         return drawn
 
 
-def _several(wanted: Wanted | Iterable[Wanted]) -> list[Wanted]:
+def _several(argument: str, wanted: Wanted | Iterable[Wanted]) -> list[Wanted]:
+    check_type(wanted, (str, Column, Iterable), f"plot({argument}=...) takes a column or several", QueryError)
     return [wanted] if isinstance(wanted, (str, Column)) else list(wanted)
 
 

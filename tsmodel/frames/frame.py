@@ -17,6 +17,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -26,13 +27,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.errors import DecodeError, QueryError
+from tsmodel.errors import DecodeError, QueryError, check_type
 from tsmodel.frames import library
 from tsmodel.layout import SpanRecords, VariableRecords
 from tsmodel.layout.placing import PRESENT
 from tsmodel.model.column import Column
 from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.meta import schema_of
+from tsmodel.model.own_columns import own_column
 from tsmodel.timestamps import EPOCH_UNIX_NS
 from tsmodel.types.codec import FieldCodec
 from tsmodel.types.column_facet import check_times, masked
@@ -140,10 +142,12 @@ def chosen(model: type[Any], wanted: Iterable[Wanted]) -> list[ColumnInfo]:
     known = schema_of(model).columns
     infos = []
     for each in wanted:
-        name = each.name if isinstance(each, Column) else each
-        if name not in known or (isinstance(each, Column) and known[name].info != each.info):
+        check_type(each, (str, Column), "columns are given by name, or as Reading.volts", QueryError)
+        own = own_column(model, each.info) if isinstance(each, Column) else None
+        column = known.get(own.name if own is not None else str(each))
+        if column is None:
             raise QueryError(f"{each!r} is not a column of {model.__name__}, which has {', '.join(names_of(model))}")
-        infos.append(known[name].info)
+        infos.append(column.info)
     if len({info.name for info in infos}) < len(infos):
         raise QueryError(f"a column is named twice: {', '.join(info.alias for info in infos)}")
     return infos or [known[name].info for name in names_of(model)]
@@ -245,12 +249,12 @@ def _arrow_schema(model: Any, names: tuple[str, ...]) -> Any:
     """The Arrow schema of columns of a model. The metadata of a field has its unit and doc, that of the schema the model's
     name."""
     pa = library("pyarrow", "Arrow")
-    options = {spec.name: spec.options for spec in schema_of(model).specs}
+    schema = schema_of(model)
     fields = []
     for name in names:
-        info = schema_of(model).columns[name].info
-        declared = options.get(info.name)
-        notes = {"unit": declared.unit, "doc": declared.doc} if declared else {}
+        info = schema.columns[name].info
+        declared = schema.members[info.alias].options
+        notes = {"unit": declared.unit, "doc": declared.doc}
         metadata = {name: text for name, text in notes.items() if text}
         fields.append(pa.field(info.alias, info.codec.arrow_type(pa), info.is_nullable, metadata or None))
     return pa.schema(fields, {"tsmodel": model.__name__})
@@ -540,6 +544,7 @@ def pandas_of(table: Any, tz: str, index: str | tuple[str, ...] | None, dtype_ba
     """
     library("pandas", "to_pandas()")
     pa = library("pyarrow", "to_pandas()")
+    check_type(tz, (str, dt.tzinfo), 'to_pandas(tz=...) takes the name of a time zone, such as "Europe/Warsaw"', QueryError)
     if dtype_backend not in (None, "pyarrow"):
         raise QueryError(f'dtype_backend must be "pyarrow", or None for NumPy and masked types, not {dtype_backend!r}')
     wanted = (index,) if isinstance(index, str) else tuple(index or ())
@@ -634,13 +639,22 @@ def write_parquet(reader: Any, path: str | Path, *, compression: str) -> int:
     """Writes a Parquet file with a row group for each batch of a `pyarrow.RecordBatchReader`; returns the number of rows.
 
     The file appears complete or not at all: it is written under another name, then renamed.
+
+    Raises:
+        QueryError: when Arrow does not know the compression.
     """
-    parquet = library("pyarrow.parquet", "dump_parquet()")
+    pa, parquet = library("pyarrow", "dump_parquet()"), library("pyarrow.parquet", "dump_parquet()")
+    known = 'dump_parquet(compression=...) takes "zstd", "snappy", "gzip", "brotli", "lz4" or "none"'
+    check_type(compression, (str, dict, type(None)), known, QueryError)
     whole = Path(path)
     partial = whole.with_name(f"{whole.name}.{os.getpid()}.partial")
     count = 0
     try:
-        with parquet.ParquetWriter(partial, reader.schema, compression=compression) as writer:
+        try:
+            writer = parquet.ParquetWriter(partial, reader.schema, compression=compression)
+        except pa.ArrowException as error:
+            raise QueryError(f"{known}: {error}") from error
+        with writer:
             for batch in reader:
                 writer.write_batch(batch)
                 count += batch.num_rows

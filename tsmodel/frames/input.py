@@ -21,7 +21,6 @@ import numpy.typing as npt
 
 from tsmodel.errors import EncodeError, SessionError
 from tsmodel.frames import library
-from tsmodel.keys import KEY_FIELDS
 from tsmodel.layout.column_input import Given
 from tsmodel.model.meta import schema_of
 from tsmodel.types.codec import FieldCodec
@@ -76,21 +75,18 @@ def with_defaults(model: type[Any], columns: Mapping[str, Given], count: int, *,
     Raises:
         SessionError: when others are missing.
     """
-    schema = schema_of(model)
-    specs = {spec.name: spec.options for spec in schema.specs}
     whole = dict(columns)
     missing = []
-    wanted = [*(name for name in KEY_FIELDS if name != "acq" or with_acq), *schema.layout.names]
-    for name in wanted:
-        if name in whole:
+    for member in schema_of(model).members.values():
+        name, options = member.component or member.name, member.options
+        if name in whole or (name == "acq" and not with_acq):
             continue
-        options = schema.key_defaults.get(name) or specs.get(name)
-        if name in schema.fixed:
-            whole[name] = Given(name, np.full(count, schema.fixed[name]))
-        elif options is not None and options.factory is not None:
+        if member.fixed is not None:
+            whole[name] = Given(name, np.full(count, member.fixed))
+        elif options.factory is not None and (name != "acq" or options.default != -1):
             whole[name] = Given.of(name, _objects([options.factory() for _ in range(count)]))
         else:
-            missing.append(schema.aliases.get(name, name))
+            missing.append(member.name)
     if missing:
         raise SessionError(f"columns of {model.__name__} are missing: {', '.join(missing)}")
     return whole

@@ -169,7 +169,8 @@ def opened(file: Any, mode: Literal["r", "w"], encoding: str) -> Iterator[Any]:
         try:
             yield wrapper
         finally:
-            wrapper.detach()
+            if not wrapper.closed:  # a reader that was abandoned ends after its file
+                wrapper.detach()
     else:
         yield file
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from tsmodel.errors import SchemaError
+from tsmodel.errors import SchemaError, check_type
 from tsmodel.model.field import field, padding
 from tsmodel.types import (
     Array,
@@ -58,6 +58,9 @@ _TOKEN: Final = re.compile(r"\s*(\d*)([xcbB?hHiIlLqQnNefdsP])\s*")
 
 def members_of_format(model: str, format_: str, names: Sequence[str] | None) -> Members:
     """Returns the fields of a `struct` format; see `TSModel.from_format`."""
+    check_type(format_, str, f"{model}: from_format takes a struct format", SchemaError)
+    if names is not None:
+        names = list(_names(model, names))
     try:
         total = struct.calcsize(format_)
     except struct.error as error:
@@ -87,12 +90,19 @@ def members_of_format(model: str, format_: str, names: Sequence[str] | None) -> 
                 offsets.append(struct.calcsize(native + prefix) - size)
     if names is not None and len(names) != len(kinds):
         raise SchemaError(f"{model}: the format has {len(kinds)} fields, but {len(names)} names are given", model=model)
-    names = [f"f{at}" for at in range(len(kinds))] if names is None else list(names)
+    names = [f"f{at}" for at in range(len(kinds))] if names is None else names
     for name in names:
         if names.count(name) > 1:
             raise SchemaError(f"{model}.{name} occurs twice in the names", model=model, field=name)
     dtype: Any = {"names": names, "formats": kinds, "offsets": offsets, "itemsize": total}
     return members_of_dtype(model, np.dtype(dtype), None)
+
+
+def _names(model: str, names: Iterable[Any]) -> Iterator[str]:
+    check_type(names, Iterable, f"{model}: from_format takes names of fields", SchemaError)
+    for name in names:
+        check_type(name, str, f"{model}: a name of a field is text", SchemaError)
+        yield name
 
 
 def members_of_dtype(model: str, dtype: Any, structure: Any) -> Members:
@@ -102,7 +112,7 @@ def members_of_dtype(model: str, dtype: Any, structure: Any) -> Members:
     """
     try:
         kind = np.dtype(dtype)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:
         raise SchemaError(f"{model}: {dtype!r} is not a dtype: {error}", model=model) from error
     if kind.fields is None:
         raise SchemaError(f"{model}: {kind} has no fields; give a structured dtype", model=model)

@@ -11,7 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeGuard, TypeVar, cast
 
 import msgspec
@@ -368,7 +368,7 @@ def replaced(condition: Expression, leaf: Callable[[Leaf], Expression]) -> Expre
 
 
 def comparable(condition: Expression) -> tuple[Any, ...]:
-    """Returns a value that is equal for equal conditions; `==` on conditions themselves does not compare them."""
+    """Returns a hashable value that is equal for equal conditions; `==` on conditions does not compare them."""
     found: list[Any] = []
     for node in _postfix(condition):
         if isinstance(node, type):
@@ -380,10 +380,37 @@ def comparable(condition: Expression) -> tuple[Any, ...]:
 
 
 def _settled(value: Any) -> Any:
-    """The value, with an object that equals itself in place of NaN."""
-    if isinstance(value, tuple):
+    """A hashable form of an operand, equal for equal operands. NaN equals itself; lists and arrays equal tuples."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (tuple, list)):
         return tuple(map(_settled, value))
-    return np.nan if isinstance(value, (float, np.floating)) and np.isnan(value) else value
+    if isinstance(value, Mapping):
+        return frozenset((key, _settled(each)) for key, each in value.items())
+    if isinstance(value, msgspec.Struct):
+        return (type(value), *map(_settled, msgspec.structs.astuple(value)))
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, (float, np.floating)) and np.isnan(value):
+        return np.nan
+    return value if _is_hashable(value) else _Unhashable(value)
+
+
+def _is_hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+class _Unhashable(msgspec.Struct):
+    """An operand of a field type of the user, whose class compares objects but does not hash them."""
+
+    value: Any
+
+    def __hash__(self) -> int:
+        return hash(_Unhashable)
 
 
 def constants_of(leaf: Leaf) -> tuple[Any, ...]:

@@ -431,9 +431,12 @@ class _Following(Generic[M]):
         """The end of the next window, and its records."""
         end = last if self._width is None else min(last, start + self._width)
         while True:
-            collected = Collected(self._selection(), MOST if end > start + 1 else None)
+            selection = self._selection()
+            collected = Collected(selection, MOST if end > start + 1 else None)
             for box in cut_to(self._boxes, start, end):
+                selection.stats.range_begun()
                 yield from scanned(box, collected.feed)
+                selection.stats.tick()
                 if collected.is_full:
                     break
             if not collected.is_full:

@@ -43,6 +43,7 @@ from tsmodel.model.expressions import (
     shortened,
 )
 from tsmodel.model.meta import schema_of
+from tsmodel.model.own_columns import own_column
 from tsmodel.model.unions import ModelUnion
 from tsmodel.query.boxes import (
     Domain,
@@ -58,7 +59,7 @@ from tsmodel.query.boxes import (
     of_condition,
     union,
 )
-from tsmodel.query.spec import QuerySpec, own_column
+from tsmodel.query.spec import QuerySpec
 from tsmodel.timestamps import to_iso
 from tsmodel.types.numbers import neighbours
 

@@ -26,6 +26,7 @@ from tsmodel.model.column import Column, Order
 from tsmodel.model.expressions import ColumnInfo, Expression
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model import TSModel
+from tsmodel.model.own_columns import column_of
 from tsmodel.query.executor import (
     AsyncExecutor,
     AsyncSource,
@@ -49,7 +50,7 @@ from tsmodel.query.sinks import (
     SeriesFound,
     Tuples,
 )
-from tsmodel.query.spec import OnError, QuerySpec, at_least, column_of, has_one_layout
+from tsmodel.query.spec import OnError, QuerySpec, at_least, has_one_layout
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns, to_ns
 
 if TYPE_CHECKING:
@@ -584,7 +585,7 @@ class Query(QueryBuilder[M]):
 
         Args:
             columns: the columns to give.
-            tz: time zone of times.
+            tz: time zone of times. Times inside arrays and structures stay in UTC.
             index: column or columns that become the index, such as `("mid", "cap")`.
             dtype_backend: "pyarrow" for columns that Arrow holds (`pandas.ArrowDtype`), which lose nothing.
 

@@ -40,12 +40,12 @@ from tsmodel.io.runners import awaited
 from tsmodel.keys import LIMITS
 from tsmodel.model.column import Aggregate, AggregateKind, Counter
 from tsmodel.model.expressions import ColumnInfo
+from tsmodel.model.own_columns import column_of
 from tsmodel.model.unions import models_of
 from tsmodel.query.executor import AsyncExecutor, Execution, Executor
 from tsmodel.query.grids import Grid, grid_of, zone_of
 from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection
-from tsmodel.query.spec import column_of
 from tsmodel.timestamps import DurationLike, TimeLike, to_datetime, to_iso
 from tsmodel.types.codec import FieldCodec
 from tsmodel.types.numbers import EXACT

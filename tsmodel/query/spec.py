@@ -16,13 +16,13 @@ import msgspec
 
 from tsmodel.errors import QueryError
 from tsmodel.model.column import Column, Order
-from tsmodel.model.evolution import chain_of
 from tsmodel.model.expressions import Between, ColumnInfo, Comparison, Expression, IsIn, comparable, leaves, shortened
-from tsmodel.model.meta import SCHEMA, schema_of
+from tsmodel.model.meta import schema_of
 from tsmodel.model.model import TSModel
+from tsmodel.model.own_columns import column_of, listed, own_column
 from tsmodel.model.unions import models_of, queried
 
-__all__ = ["OnError", "PerSeries", "QuerySpec", "Versions", "at_least", "column_of", "has_one_layout", "own_column"]
+__all__ = ["OnError", "PerSeries", "QuerySpec", "Versions", "at_least", "has_one_layout"]
 
 M = TypeVar("M", bound=TSModel)
 
@@ -35,7 +35,7 @@ Versions: TypeAlias = Literal["all", "latest"]
 class QuerySpec(Generic[M]):
     """A query as a value. `query.spec` returns it, and `session.query(spec)` runs it.
 
-    Two specs are equal when all their attributes are. `str()` gives the conditions.
+    Two specs are equal when all their attributes are; equal specs have equal hashes. `str()` gives the conditions.
 
     Attributes:
         model: the model class; for several, `Reading | Event`, a `ModelUnion`, which lists them in `models`.
@@ -121,46 +121,9 @@ def at_least(least: int, value: object, what: str) -> Any:
     return value
 
 
-def own_column(model: Any, column: ColumnInfo) -> ColumnInfo | None:
-    """The model's own column for `column`; None if it has none. Of a union, the first model that has one counts.
-
-    It is the column of that name if `column` belongs to the model, to a base class or to an older version, or is stored in
-    the same way.
-    """
-    for each in models_of(model):
-        own = schema_of(each).columns.get(column.name)
-        if own is not None and (own.info is column or own.info.codec == column.codec or _is_inherited(each, column)):
-            return own.info
-    return None
-
-
-def column_of(model: Any, column: ColumnInfo, what: str = "") -> ColumnInfo:
-    """The model's own column for `column`; see `own_column`.
-
-    Raises:
-        QueryError: on behalf of `what`, when it has none.
-    """
-    own = own_column(model, column)
-    if own is None:
-        raise QueryError(f"{what}{column.model}.{column.alias} is not a column of {_listed(model)}")
-    return own
-
-
-def _listed(model: Any) -> str:
-    """The name of a model and the names of its columns."""
-    names = dict.fromkeys(name for each in models_of(model) for name in schema_of(each).columns)
-    return f"{model.__name__}, which has {', '.join(names)}"
-
-
 def has_one_layout(model: Any) -> bool:
     """Whether all records of a model have the same fields once they are read: it is not a union."""
     return len(models_of(model)) == 1
-
-
-def _is_inherited(model: type[Any], column: ColumnInfo) -> bool:
-    bases = (each for each in map(vars, model.__mro__) if SCHEMA in each)
-    lineage = (*(each[SCHEMA] for each in bases), *chain_of(schema_of(model)))
-    return any(column.name in each.columns and each.columns[column.name].info == column for each in lineage)
 
 
 def _checked_conditions(model: Any, conditions: Iterable[object]) -> tuple[Any, ...]:
@@ -185,7 +148,7 @@ def _checked_order(model: Any, column: object) -> Order:
     if isinstance(column, str):
         named = [schema_of(each).columns[column] for each in models_of(model) if column in schema_of(each).columns]
         if not named:
-            raise QueryError(f"{column!r} is not a column of {_listed(model)}")
+            raise QueryError(f"{column!r} is not a column of {listed(model)}")
         column = named[0]
     order = Order(column.info) if isinstance(column, Column) else column
     if not isinstance(order, Order):

@@ -33,7 +33,7 @@ from tsmodel.io.fetching import Around, OnBackend
 from tsmodel.io.flushing import Flusher
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, seconds_of
 from tsmodel.io.runners import run
-from tsmodel.keys import KEY_FIELDS, KeyRange
+from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model import codec_of
@@ -178,18 +178,26 @@ class SessionBase:
             raise self._unsupported(what, instead)
         return backend
 
-    def _remover(self, what: str, *, only_stored: bool = False) -> Any:
+    def remover(self, what: str) -> Remover:
+        """The store, which removes records for queries.
+
+        Raises:
+            UnsupportedError: when the session is on a server.
+            SessionError: when the session holds records that are not stored.
+        """
+        remover = self._remover(what)
+        self._check_stored(what)
+        return remover
+
+    def _remover(self, what: str) -> Remover:
         """The backend, which can remove records.
 
         Raises:
             UnsupportedError: when the session is on a server.
-            SessionError: when `only_stored`, and the session holds records that are not stored.
         """
         backend = self.backend
         if not isinstance(backend, Remover):
             raise self._unsupported(what, _REMOVE_INSTEAD)
-        if only_stored:
-            self._check_stored(what)
         return backend
 
     def _bound(self, receipt: Receipt) -> Receipt:
@@ -292,7 +300,7 @@ class SessionBase:
 
         def work() -> Work[None]:
             yield from self._writer.flush(on_unknown)
-            if remover is not None and (stored := self._pending.stored_puts):
+            if remover is not None and note is not None and (stored := self._pending.stored_puts):
                 yield Block(partial(remover.annotate, stored, note))  # if this fails, the next flush returns the receipt
 
         receipt: Receipt = yield Exclusive(work(), self._flushed)
@@ -661,16 +669,6 @@ class Session(SessionBase):
         caretaker = self._caretaker("compact", _COMPACT_INSTEAD)
         return self._run(answered(caretaker.compact, progress))
 
-    def remover(self, what: str) -> Remover:
-        """The store, which removes records for queries.
-
-        Raises:
-            UnsupportedError: when the session is on a server.
-            SessionError: when the session holds records that are not stored.
-        """
-        remover: Remover = self._remover(what, only_stored=True)
-        return remover
-
     def undo(self, what: Undoable, note: str | None = None) -> int:
         """Undoes a flush: removes the remaining records of exactly these puts, durably, all of them or none.
 
@@ -864,9 +862,10 @@ def corrected(row: M, changes: dict[str, Any]) -> M:
     """
     check_type(row, TSModel, "correct() takes an object of a model")
     model = type(row).__name__
+    columns = schema_of(type(row)).columns
     fields = [field.name for field in type(row).layout.fields]
     for name in changes:
-        if name in KEY_FIELDS:
+        if name in columns and columns[name].info.is_key:
             raise SessionError(
                 f"a correction keeps the key, and the database assigns its acq: {name} cannot change. Add a new {model} "
                 "instead"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import Backend, Remover
+from tsmodel.backend import Backend
 from tsmodel.errors import SessionError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnAsyncBackend
@@ -165,11 +165,6 @@ class AsyncSession(SessionBase):
         on_backend = self.on_backend()
         on_backend.target = to.on_backend()
         return await run_async(copying.steps(there), on_backend)
-
-    def remover(self, what: str) -> Remover:
-        """See `Session.remover`."""
-        remover: Remover = self._remover(what, only_stored=True)
-        return remover
 
     async def close(self) -> None:
         """See `Session.close`."""

@@ -85,6 +85,8 @@ _DENSE: Final = 256
 """Records per series that are enough."""
 _FAN: Final = 16
 """How many chains of runs are merged at once. One block per chain is read ahead, which is less than half of a step."""
+_MOST_TOGETHER: Final = 64
+"""Most small cids that are merged in one transaction. More would hardly be faster, and writers would wait longer."""
 _HIDING: Final = ("schema", "journal", "pages", "runs", "blocks", "run")
 """Places of faults that may hide an unknown number of records."""
 
@@ -532,10 +534,15 @@ def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compact
     lengths = [sum(run.length for run in group) for _, group in groups]
     steps = _Steps(progress, sum(lengths))
     is_changed = False
-    for (cid, group), length in zip(groups, lengths, strict=True):
-        limit = steps.done + length
-        is_changed |= _Merging(engine, cid, {run.number for run in group}, steps, limit).all()
-        steps.add(limit - steps.done)
+    for some in _together(groups):
+        mergings: list[_Merging] = []
+        for (cid, group), length in zip(groups[some], lengths[some], strict=True):
+            limit = (mergings[-1].limit if mergings else steps.done) + length
+            mergings.append(_Merging(engine, cid, {run.number for run in group}, steps, limit))
+        is_changed |= len(mergings) > 1 and _merge_together(engine, mergings)
+        for merging in mergings:
+            is_changed |= merging.all()
+            steps.add(merging.limit - steps.done)
     if isinstance(engine, SQLiteEngine) and (is_changed or free):
         engine.shrink()
     steps.end()
@@ -558,6 +565,49 @@ def _by_time(runs: Sequence[Directory]) -> Iterator[list[Directory]]:
         yield group
 
 
+def _together(groups: Sequence[tuple[int, Sequence[Directory]]]) -> Iterator[slice]:
+    """Splits groups into slices that one transaction can merge: a commit costs more than merging a small cid."""
+    start = size = 0
+    for at, (_, runs) in enumerate(groups):
+        own = sum(run.size for run in runs)
+        if at > start and (size + own > _STEP // 4 or at - start == _MOST_TOGETHER):
+            yield slice(start, at)
+            start, size = at, 0
+        size += own
+    if start < len(groups):
+        yield slice(start, len(groups))
+
+
+def _merge_together(engine: TableEngine, mergings: Iterable[_Merging]) -> bool:
+    """Takes the first step of several mergings in one transaction; returns whether anything changed."""
+    with engine.reading() as snapshot:
+        waiting = [merging for merging in mergings if not merging.is_done(snapshot)]
+    if not waiting:
+        return False
+    with suppress(SupersededError), engine.preparing() as transaction:
+        steps = [merging.prepared(transaction) for merging in waiting]
+        transaction.confirm([run for step in steps for run in step.runs.values()])
+        for merging, step in zip(waiting, steps, strict=True):
+            merging.taken(transaction, step)
+    return True
+
+
+class _Step(NamedTuple):
+    """A step of a merging, whose new runs are staged.
+
+    Attributes:
+        runs: the runs that are merged, by number.
+        cuts: how many blocks of each were merged.
+        merged: the new runs of the merged blocks.
+        beyond: the new runs of records that must be merged again.
+    """
+
+    runs: dict[int, Directory]
+    cuts: dict[int, int]
+    merged: list[Directory]
+    beyond: list[Directory]
+
+
 class _Merging:
     """Merges the `known` runs of one cid into runs that do not overlap, and leaves runs that are added meanwhile alone.
 
@@ -568,8 +618,15 @@ class _Merging:
 
     def __init__(self, engine: TableEngine, cid: int, known: set[int], steps: _Steps, limit: int) -> None:
         self._engine, self._cid, self._known = engine, cid, known
-        self._steps, self._limit = steps, limit
+        self._steps, self.limit = steps, limit
         self._known_ends: dict[int, _Ends] = {}
+
+    def is_done(self, snapshot: Any) -> bool:
+        """Whether there is nothing left to merge."""
+        return self._is_merged(snapshot, self._chains(snapshot, self._known))
+
+    def _is_merged(self, snapshot: Any, chains: list[list[Directory]]) -> bool:
+        return len(chains) <= 1 and all(self._is_tight(snapshot, chain) for chain in chains)
 
     def all(self) -> bool:
         """Merges everything; returns whether anything changed."""
@@ -577,12 +634,11 @@ class _Merging:
         while True:
             with self._engine.reading() as snapshot:
                 chains = self._chains(snapshot, self._known)
-                if len(chains) <= 1 and all(self._is_tight(snapshot, chain) for chain in chains):
+                if self._is_merged(snapshot, chains):
                     return is_changed
             is_changed = True
             is_last = len(chains) <= _FAN
-            chains.sort(key=lambda chain: sum(run.size for run in chain))
-            group = {run.number for chain in chains[:_FAN] for run in chain}
+            group = _smallest(chains)
             while group:
                 group = self._step(group)
             if is_last:
@@ -590,39 +646,47 @@ class _Merging:
 
     def _step(self, group: set[int]) -> set[int]:
         """Merges the start of a group of runs; returns the numbers of the remaining runs."""
-        is_done = False
+        left = group
         with suppress(SupersededError), self._engine.preparing() as transaction:
-            view = transaction.view
-            present = {run.number for run in view.table.of_cid(self._cid)}
-            self._known &= present  # another writer's put may have merged small runs
-            group &= present
-            chains = self._chains(view, group)
-            runs = {run.number: run for chain in chains for run in chain}
-            known, beyond, cuts = view.beginning(chains, _STEP)
-            done = sum(int(runs[number].entries["length"][:count].sum()) for number, count in cuts.items())
-            staged = []
-            if known:
-                is_large = sum(block.size for block in known) >= _STEP // 2
-                level = Level.FINAL if is_large else Level.PUT
-                staged.append(transaction.stage(self._cid, known, level=level, codec=Codec.ZSTD))
-            if beyond:
-                staged.append(transaction.stage(self._cid, beyond))
-            transaction.confirm(list(runs.values()))
-            left = {number for number in runs if number not in cuts}
-            for number, count in cuts.items():
-                self._known.discard(number)
-                if (rest := transaction.drop(runs[number], count)) is not None:
-                    left.add(rest)
-                    self._known.add(rest)
-            for each in staged:
-                transaction.keep(each)
-                self._known.add(each.number)
-            left |= {each.number for each in staged[bool(known) :]}
-            is_done = True
-        if not is_done:
+            step = self.prepared(transaction, group)
+            transaction.confirm(list(step.runs.values()))
+            left = self.taken(transaction, step)
+        if left is group:
             return group  # another writer changed these runs meanwhile
-        self._steps.add(min(done, self._limit - self._steps.done))
+        done = sum(int(step.runs[number].entries["length"][:count].sum()) for number, count in step.cuts.items())
+        self._steps.add(min(done, self.limit - self._steps.done))
         return left
+
+    def prepared(self, transaction: Any, group: set[int] | None = None) -> _Step:
+        """Stages the merged start of a group of runs, by default of those to begin with."""
+        view = transaction.view
+        present = {run.number for run in view.table.of_cid(self._cid)}
+        self._known &= present  # another writer's put may have merged small runs
+        if group is None:
+            group = _smallest(self._chains(view, self._known))
+        group &= present
+        chains = self._chains(view, group)
+        known, beyond, cuts = view.beginning(chains, _STEP)
+        merged = []
+        if known:
+            is_large = sum(block.size for block in known) >= _STEP // 2
+            level = Level.FINAL if is_large else Level.PUT
+            merged.append(transaction.stage(self._cid, known, level=level, codec=Codec.ZSTD))
+        rest = [transaction.stage(self._cid, beyond)] if beyond else []
+        return _Step({run.number: run for chain in chains for run in chain}, cuts, merged, rest)
+
+    def taken(self, transaction: Any, step: _Step) -> set[int]:
+        """Replaces the merged runs by the new ones, once they are confirmed; returns the numbers of the remaining runs."""
+        left = {number for number in step.runs if number not in step.cuts}
+        for number, count in step.cuts.items():
+            self._known.discard(number)
+            if (rest := transaction.drop(step.runs[number], count)) is not None:
+                left.add(rest)
+                self._known.add(rest)
+        for each in (*step.merged, *step.beyond):
+            transaction.keep(each)
+            self._known.add(each.number)
+        return left | {each.number for each in step.beyond}
 
     def _chains(self, snapshot: Any, numbers: set[int]) -> list[list[Directory]]:
         """Groups the runs into as few chains as possible."""
@@ -658,6 +722,12 @@ class _Merging:
                 if uses_codec(memoryview(data), Codec.LZ4):
                     return False
         return True
+
+
+def _smallest(chains: list[list[Directory]]) -> set[int]:
+    """The numbers of the runs in the smallest chains, as many as one merge takes."""
+    chains.sort(key=lambda chain: sum(run.size for run in chain))
+    return {run.number for chain in chains[:_FAN] for run in chain}
 
 
 def _check_space(path: str, used: int) -> None:

@@ -25,6 +25,7 @@ from tsmodel.errors import SchemaError
 from tsmodel.keys import LIMITS
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
+from tsmodel.model.model_schema import SchemaMember
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, to_datetime, to_ns
 from tsmodel.types.field_faults import FieldFault
 
@@ -148,20 +149,19 @@ def instances(model: type[M]) -> SearchStrategy[M]:
             if component != "acq" and component not in schema.fixed:
                 values = st.integers(limits.least, limits.bound - 1)
                 fields[schema.aliases.get(component, component)] = values
-    for name, (codec, spec) in _fields(model).items():
-        fields[name] = _strategy(codec).filter(_holds(codec, spec))
+    for name, member in _fields(model).items():
+        fields[name] = _strategy(member.codec).filter(_holds(member))
     return st.builds(model, **fields)
 
 
-def _fields(model: Any) -> dict[str, tuple[Any, Any]]:
-    """Codec and specification of each field."""
-    specs = {spec.name: spec for spec in schema_of(model).specs}
-    return {field.name: (field.codec, specs[field.name]) for field in schema_of(model).layout.fields if field.name in specs}
+def _fields(model: Any) -> dict[str, SchemaMember]:
+    """The payload fields by name."""
+    return {name: member for name, member in schema_of(model).members.items() if member.field is not None}
 
 
-def _holds(codec: Any, spec: Any) -> Callable[[Any], bool]:
+def _holds(member: SchemaMember) -> Callable[[Any], bool]:
     """Whether a field can have a value."""
-    constraints = spec.options.constraints.of(codec)
+    codec, constraints = member.codec, member.constraints
 
     def holds(value: Any) -> bool:
         return codec.fault(value) is None and not (constraints and value is not None and constraints.violation(value))
@@ -241,9 +241,10 @@ def _as_array(codec: Any, items: list[Any]) -> Any:
 
 def _maker(model: type[Any], name: str, chance: random.Random) -> Callable[[int, int], Any]:
     """A function that makes a field's value, given the number of the record and its capture time."""
-    codec, spec = _fields(model)[name]
-    holds = _holds(codec, spec)
-    make = _plausible(codec, spec, chance)
+    member = _fields(model)[name]
+    codec, options = member.codec, member.options
+    holds = _holds(member)
+    make = _plausible(codec, options.unit, chance)
 
     def maker(number: int, cap: int) -> Any:
         for attempt in range(_TRIES):
@@ -253,8 +254,8 @@ def _maker(model: type[Any], name: str, chance: random.Random) -> Callable[[int,
                 continue
             if holds(value):
                 return value
-        if spec.options.factory is not None:
-            return spec.options.factory()
+        if options.factory is not None:
+            return options.factory()
         raise SchemaError(
             f"{model.__name__}.{name} ({codec.label}): no value meets the constraints; give one: "
             f"records({model.__name__}, …, {name}=…)",
@@ -265,14 +266,14 @@ def _maker(model: type[Any], name: str, chance: random.Random) -> Callable[[int,
     return maker
 
 
-def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, int], Any]:
+def _plausible(codec: Any, unit: str | None, chance: random.Random) -> Callable[[int, int], Any]:
     item, kind = codec.items, getattr(codec, "kind", None)
     if codec.source is not None:
         source, make = codec.source
-        within = _plausible(source, spec, chance)
+        within = _plausible(source, unit, chance)
         return lambda number, cap: _tried(make, within(number, cap))
     if codec.is_nullable:
-        inner = _plausible(codec.present, spec, chance)
+        inner = _plausible(codec.present, unit, chance)
         return lambda number, cap: None if chance.random() < 0.05 else inner(number, cap)
     if isinstance(kind, type) and issubclass(kind, Enum):
         members = list(kind)
@@ -281,11 +282,11 @@ def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, i
         makers = {name: _maker(kind, name, chance) for name in _fields(kind)}
         return lambda number, cap: kind(**{name: make(number, cap) for name, make in makers.items()})
     if item is not None:
-        inner, length = _plausible(item, spec, chance), getattr(codec, "length", None)
+        inner, length = _plausible(item, unit, chance), getattr(codec, "length", None)
         size = length if isinstance(length, int) else 4
         return lambda number, cap: _as_array(codec, [inner(number, cap) for _ in range(size)])
     digits = 2 if codec.digits is None else min(2, codec.digits)
-    about, stray = _UNITS.get(spec.options.unit or "", (100.0, 10.0))
+    about, stray = _UNITS.get(unit or "", (100.0, 10.0))
     python: dict[Any, Callable[[int, int], Any]] = {
         str: lambda _number, _cap: chance.choice(_WORDS),
         bytes: lambda _number, _cap: chance.randbytes(4),

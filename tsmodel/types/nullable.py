@@ -216,6 +216,9 @@ class SentinelCodec(_OptionalCodec, WrappingCodec, msgspec.Struct, frozen=True):
             raise FieldFault(f"{shown(value)} is what stands for None; give None, or choose another null=")
         return stored
 
+    def refused(self, value: object) -> FieldFault:
+        return self.item.fault(value) or super().refused(value)
+
     def description(self) -> Description:
         return {"type": "Nullable", "item": self.item.description(), "null": self.item.write(self.sentinel).hex()}
 

@@ -560,8 +560,7 @@ def _label(curve: Curve) -> dict[str, Any]:
 
 
 def _unit(curve: Curve) -> str | None:
-    units = {spec.name: spec.options.unit for spec in schema_of(curve.model).specs}
-    return units.get(curve.info.name) if curve.info is not None else None
+    return schema_of(curve.model).members[curve.info.alias].options.unit if curve.info is not None else None
 
 
 def _found_windows(source: Source, given: dict[str, Any], work: Work) -> tuple[_Asked, int, list[tuple[Curve, Windows]]]:
@@ -771,8 +770,8 @@ def endpoints(source: Source) -> list[Endpoint]:
         Endpoint(
             "/api/statistics",
             "Statistics of a range",
-            "Minimum and maximum with their times, mean, standard deviation, quantiles, typical step, longest gap, and the "
-            "number of corrected points.",
+            "Minimum and maximum with their times, mean, sample standard deviation, quantiles, typical step, longest "
+            "gap, and the number of corrected points.",
             (*_PICK, _FIELDS, _VERSIONS, _TIMES),
             {_TABLE: StatisticsAnswer},
             _statistics,

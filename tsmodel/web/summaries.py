@@ -288,7 +288,8 @@ class Summary:
         for name, value in self._ends.items():
             told[name] = self._number(value)
         told["mean"] = self._number(np.float64(self._mean))
-        told["std"] = self._number(np.float64(np.sqrt(self._squares / self._values)))
+        if self._values > 1:
+            told["std"] = self._number(np.float64(np.sqrt(self._squares / (self._values - 1))))
         if self._values <= _HELD:
             values = np.concatenate(self._held).astype(np.float64)
             with np.errstate(invalid="ignore"):

@@ -181,6 +181,29 @@ def test_a_mark_that_may_group_digits_is_no_decimal_point(
     assert any("may group digits" in note for note in made.notes) == ("Text" in types.values())
 
 
+@pytest.mark.parametrize(
+    ("numbers", "kind"),
+    [
+        (
+            ["0.1", "0.14285714285714285", "1.7142857142857142e-05"],
+            "Float64",
+        ),  # as Python, JavaScript and pandas write floats
+        (["0.10000000000000001", "-231.69999999999999"], "Float64"),  # with 17 digits, as C's "%.17g"
+        (["0.1", "0.1428571428571428571"], "Text"),
+        (["9007199254740993.5"], "Text"),
+    ],
+)
+def test_numbers_with_many_digits(work: Path, numbers: list[str], kind: str) -> None:
+    made = found(work, "".join(["time,v\n", *(f"2026-01-01T00:00:00Z,{number}\n" for number in numbers)]))
+    assert made.fields["v"]["type"] == kind
+    assert made.notes[:1] == (
+        ["column 'v' has numbers with more digits than a float keeps, so it is text"] * (kind == "Text")
+    )
+    (work / "f.toml").write_text(made.toml())
+    rows = model_of("f.toml").load_csv(work / "f.csv", **csv_options("f.toml"))
+    assert [str(row.v) for row in rows] == [str(float(each)) if kind == "Float64" else each for each in numbers]  # type: ignore[attr-defined]
+
+
 def test_columns_of_the_key(work: Path) -> None:
     model = found(work, "cid,Meter ID,moid,cap,acq,volts\n1,2,3,2026-01-01T00:00:00Z,2026-01-01T00:00:00Z,5\n")
     assert (model.keywords, list(model.fields)) == ({}, ["volts"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,18 @@ def test_sql(run: Run, readings: Path, work: Path) -> None:
     assert run("sql", statement, readings, *MODEL, "-o", "a.parquet").err == "wrote 2 rows to a.parquet\n"
     done = run("sql", "select count(*) as n from Record a join Record b using (mid, cap)", readings, "--json")
     assert json.loads(done.out) == {"n": 200}
+    done = run("sql", "select sum(moid) as whole, sum(null::int) as none from Reading", readings, *MODEL, "--json")
+    assert json.loads(done.out) == {"whole": 1400, "none": None}
 
 
 @pytest.mark.parametrize("statement", ["", "selec 1", "select * from nothing", "select nothing from Record"])
 def test_statements_that_are_wrong(run: Run, readings: Path, statement: str) -> None:
     done = run("sql", statement, readings)
     assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+
+
+def test_ctrl_c_while_a_query_runs(run: Run, readings: Path) -> None:
+    timer = threading.Timer(1, _thread.interrupt_main)
+    timer.start()
+    done = run("sql", "select count(*) from range(1000000000000)", readings)
+    assert (done.status, done.out, done.err) == (130, "", "")

@@ -129,6 +129,25 @@ def test_invalid_columns_are_refused(session: Any, y: str, message: str) -> None
         session.query(Reading).plot(y)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"y": 5}, r"plot\(y=...\) takes a column or several, not 5 \(int\)"),
+        ({"y": None}, r"plot\(y=...\) takes a column or several"),
+        ({"y": [5]}, "columns are given by name"),
+        ({"y": "volts", "x": ["cap"]}, "columns are given by name"),
+        ({"y": "volts", "by": 5}, r"plot\(by=...\) takes a column or several"),
+        ({"y": "volts", "ax": 5}, r"plot\(ax=...\) takes axes of matplotlib, not 5 \(int\)"),
+        ({"y": "volts", "tz": 5}, r"plot\(tz=...\): there is no time zone 5 here"),
+        ({"y": "volts", "tz": "Nowhere/Land"}, r"plot\(tz=...\): there is no time zone 'Nowhere/Land' here"),
+        ({"y": "volts", "max_lines": "x"}, r"plot\(max_lines=...\) takes an int"),
+    ],
+)
+def test_invalid_options_of_charts_are_refused_by_name(session: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        session.query(Reading).plot(**options)
+
+
 def test_chart_without_records(session: Any) -> None:
     assert len(session.query(Reading).mid(9).plot("volts").get_lines()) == 1
 

@@ -7,7 +7,7 @@ import datetime as dt
 import math
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
@@ -338,6 +338,8 @@ def test_payloads_of_variable_size() -> None:
     [
         (["watts"], "'watts' is not a column of Reading, which has cid, meter, moid, cap, acq, volts"),
         ([Note.text], "is not a column of Reading"),
+        ([5], "columns are given by name, or as Reading.volts, not 5 (int)"),
+        ([["volts"]], "columns are given by name, or as Reading.volts, not ['volts'] (list)"),
         (["volts", Reading.volts], "a column is named twice: volts, volts"),
     ],
 )
@@ -346,6 +348,59 @@ def test_unknown_columns_are_refused(query: Query[Reading], columns: Any, wordin
         with pytest.raises(QueryError) as caught:
             sink(*columns)
         assert wording in str(caught.value)
+
+
+class Base(TSModel, abstract=True):
+    level: Float32
+
+
+class Tank(Base, moid=10):
+    label: Text = field(size=4)
+
+
+class Cistern(TSModel, moid=10, replaces=Tank):
+    level: Float64
+    label: Text = field(size=4)
+
+
+@Cistern.upgrade_from(Tank)
+def _widened(tank: Tank) -> Cistern:
+    return Cistern(cid=tank.cid, mid=tank.mid, cap=tank.cap, level=tank.level, label=tank.label)
+
+
+@pytest.mark.parametrize(
+    ("model", "columns"),
+    [
+        (Tank, (Base.level, Tank.label)),
+        (Cistern, (Tank.level, Tank.label)),
+        (Cistern, (Cistern.level, "label")),
+    ],
+)
+def test_columns_of_base_classes_and_older_versions(model: type[Any], columns: tuple[Any, ...]) -> None:
+    with connect("memory:") as session:
+        session.add(Tank(cid=1, mid=1, cap=1, level=2.5, label="a"))
+        session.flush()
+        query: Query[Any] = session.query(model)
+        assert query.to_arrow(*columns).to_pydict() == {"level": [2.5], "label": ["a"]}
+        with pytest.raises(QueryError, match="is not a column of Tank"):
+            session.query(Tank).to_arrow(Cistern.level)
+
+
+@pytest.mark.parametrize(
+    ("make", "wording"),
+    [
+        (lambda query, path: query.dump_parquet(path, compression=5), "dump_parquet(compression=...) takes"),
+        (lambda query, path: query.dump_parquet(path, compression="x"), "dump_parquet(compression=...) takes"),
+        (lambda query, path: query.to_pandas(tz=5), "to_pandas(tz=...) takes the name of a time zone"),
+    ],
+)
+def test_invalid_options_are_refused_by_name(
+    query: Query[Reading], tmp_path: Path, make: Callable[[Any, Path], object], wording: str
+) -> None:
+    with pytest.raises(QueryError) as caught:
+        make(query, tmp_path / "a.parquet")
+    assert str(caught.value).startswith(wording)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_mismatches_follow_on_error(query: Query[Reading]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import io
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -190,3 +192,16 @@ def test_utf16_file_without_bom_is_refused(tmp_path: Path) -> None:
             ConversionError, match=r"(?i)the file is not .*stream does not start with BOM\): give encoding="
         ):
             list(load(path, encoding="utf-16"))
+
+
+def test_a_reader_that_is_abandoned_may_end_after_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    path = tmp_path / "f.csv"
+    path.write_text("cid,mid,moid,cap,text\n" + "1,1,1,5,x\n" * 3)
+    with path.open("rb") as file:
+        rows = Note.load_csv(file)
+        next(iter(rows))
+    del rows
+    gc.collect()
+    assert reported == []

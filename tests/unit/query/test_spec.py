@@ -18,6 +18,7 @@ from tsmodel import (
     Int32,
     Nested,
     Nullable,
+    Packed,
     Query,
     Scaled,
     Text,
@@ -153,6 +154,55 @@ def test_conditions_on_structures_and_custom_types_pickle(condition: Expression)
         session.add(device)
         session.flush()
         assert session.query(again).count() == 1
+
+
+class Point:
+    """Compares, but has no hash."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Point) and other.x == self.x
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Place(Encoded[Point], size=1):
+    @staticmethod
+    def load(stored: bytes) -> Point:
+        return Point(stored[0])
+
+    @staticmethod
+    def dump(value: Point) -> bytes:
+        return bytes([value.x])
+
+
+class Survey(TSModel):
+    levels: Array[float] = field(item=Float32)
+    phases: Array[Phase] = field(item=Phase)
+    tags: Packed[dict[str, list[int]]]
+    place: Place
+
+
+@pytest.mark.parametrize(
+    ("condition", "same", "other"),
+    [
+        (Survey.levels == [1.5, 2], Survey.levels == [1.5, 2], Survey.levels == [1.5]),
+        (Survey.levels == [1.5, 2], Survey.levels == (1.5, 2), Survey.levels == (1.5, 3)),
+        (Survey.levels.is_in([[1], [2]]), Survey.levels.is_in([[1], [2]]), Survey.levels.is_in([[2], [1]])),
+        (Survey.levels == [float("nan")], Survey.levels == [float("nan")], Survey.levels == [0]),
+        (Survey.phases == [Phase(1, "a")], Survey.phases == [Phase(1, "a")], Survey.phases == [Phase(1, "b")]),
+        (Survey.tags == {"a": [1], "b": []}, Survey.tags == {"b": [], "a": [1]}, Survey.tags == {"a": [1]}),
+        (Survey.place == Point(1), Survey.place == Point(1), Survey.place == Point(2)),
+    ],
+    ids=lambda _: "",
+)
+def test_specs_have_hashes_whatever_their_constants(condition: Expression, same: Expression, other: Expression) -> None:
+    spec, again, different = (Query(Survey).where(each).spec for each in (condition, same, other))
+    assert spec == again
+    assert hash(spec) == hash(again)
+    assert spec != different
 
 
 def test_specs_with_nan_are_equal() -> None:

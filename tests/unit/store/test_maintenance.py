@@ -637,6 +637,27 @@ def test_compacting_frees_space(tmp_path: Path) -> None:
         assert report.bytes_after == path.stat().st_size
 
 
+def test_small_cids_are_compacted_in_common_transactions(tmp_path: Path) -> None:
+    """A commit waits for the disk, so one for each cid would take far longer than merging."""
+    engine = SQLiteEngine(str(tmp_path / "a"))
+    with closing(EmbeddedStore(engine, policy=MergePolicy(fan_in=1000))) as store:
+        for number in range(3):
+            store.append(batches([(cid, 1, 0, number, b"12345678") for cid in range(200)]))
+        rows = scanned(store)
+        with engine.reading() as snapshot:
+            before = snapshot.state.generation
+        steps = Steps()
+        report = compact(store, steps)
+        steps.check()
+        with engine.reading() as snapshot:
+            assert snapshot.state.generation - before < 10
+        assert (report.runs_before, report.runs_after) == (600, 200)
+        assert scanned(store) == rows
+        again = compact(store)
+        assert (again.runs_before, again.bytes_after) == (200, report.bytes_after)
+    assert verify(tmp_path / "a").is_whole
+
+
 def test_compacting_refuses_unsuitable_stores(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(open_store(path, read_only=True)) as store, pytest.raises(StoreError, match="read-only"):
         compact(store)

@@ -761,6 +761,8 @@ BEYOND = Decimal("1E+400")
         (ts.Float64, -BEYOND, {}),
         (ts.Nullable[float], BEYOND, {"item": ts.Float32}),
         (ts.Nullable[float], BEYOND, {"item": ts.Float32, "null": -1.0}),
+        (ts.Nullable[float], 1e300, {"item": ts.Float32, "null": -1.0}),
+        (ts.Nullable[float], 10**400, {"item": ts.Float64, "null": -1.0}),
         (ts.Array[float], [1.0, BEYOND], {"item": ts.Float64}),
         (ts.Array[float], [1.0, BEYOND], {"item": ts.Float64, "length": 2}),
         (ts.Nested[Phase], Phase(volts=BEYOND), {}),  # type: ignore[arg-type]
