@@ -593,8 +593,10 @@ class Query(QueryBuilder[M]):
             MissingLibraryError: when pandas or pyarrow is not installed.
             QueryError, DecodeError: as `to_arrow`; also when a time is the number that pandas uses for a missing one.
         """
+        from tsmodel.frames import library
         from tsmodel.frames.frame import pandas_of
 
+        library("pandas", "to_pandas()")
         return self._run(then(self._arrow(columns), lambda table: pandas_of(table, tz, index, dtype_backend)))
 
     def plot(
@@ -640,8 +642,10 @@ class Query(QueryBuilder[M]):
             MissingLibraryError: when polars or pyarrow is not installed.
             QueryError, DecodeError: as `to_arrow`.
         """
+        from tsmodel.frames import library
         from tsmodel.frames.frame import polars_of
 
+        library("polars", "to_polars()")
         return self._run(then(self._arrow(columns), polars_of))
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> Iterator[pa.RecordBatch]:

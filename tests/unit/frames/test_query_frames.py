@@ -50,6 +50,7 @@ from tsmodel import (
 )
 from tsmodel.errors import DecodeError, EncodeError, MissingLibraryError, QueryError, SessionError, TSModelError
 from tsmodel.query import Query
+from tsmodel.store import EmbeddedStore
 
 START = to_ns("2026-03-01T00:00:00Z")
 HOUR = 3600 * 10**9
@@ -455,11 +456,12 @@ def test_invalid_parquet_file_is_refused(tmp_path: Path) -> None:
         ("polars", "to_polars", r"pip install 'tstorage-model\[polars\]'"),
     ],
 )
-def test_missing_library_has_install_hint(
+def test_missing_library_fails_before_reading_and_has_install_hint(
     query: Query[Reading], monkeypatch: pytest.MonkeyPatch, module: str, sink: str, hint: str
 ) -> None:
     pa.array([0])  # pyarrow looks for pandas on first use and must find it
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(EmbeddedStore, "scan", None)  # reading would be a TypeError
     with pytest.raises(MissingLibraryError, match=hint) as caught:
         getattr(query, sink)()
     assert caught.value.library == module
