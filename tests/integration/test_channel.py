@@ -317,7 +317,7 @@ def test_payload_type_that_raises(address: Address, server_channel: Any) -> None
     assert isinstance(got.error.__cause__, UnicodeDecodeError)
 
 
-def test_an_unreachable_server(peer_channel: Any) -> None:
+def test_unreachable_server(peer_channel: Any) -> None:
     with playing() as address:
         pass
     channel = peer_channel(*address, UnitPayloadType(), timeout=5)

@@ -19,7 +19,7 @@ from tsmodel.store.postgres.sets import (
 )
 
 
-def test_the_shard_of_a_cid_never_changes() -> None:
+def test_shard_of_a_cid_never_changes() -> None:
     """Changing the mapping would hide records that earlier versions stored."""
     assert [shard_of(cid, 3) for cid in range(12)] == [2, 2, 1, 1, 0, 2, 0, 2, 0, 0, 2, 2]
     assert [shard_of(cid, 7) for cid in (0, 1, 1000, 2**31 - 2)] == [3, 0, 4, 6]
@@ -32,7 +32,7 @@ def test_cids_are_spread_evenly() -> None:
     assert max(counts) - min(counts) < 300
 
 
-def test_the_shards_of_key_ranges() -> None:
+def test_shards_of_key_ranges() -> None:
     for cid in range(50):
         assert shards_in([KeyRange.of(cid=(cid, cid + 1))], 3) == [shard_of(cid, 3)]
     assert shards_in([KeyRange()], 3) == [0, 1, 2]

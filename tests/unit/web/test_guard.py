@@ -88,7 +88,7 @@ def test_data_requires_the_token(closed: Client) -> None:
     assert closed.get("/").status_code == 200  # the page itself contains no data
 
 
-def test_the_page_gets_a_cookie_for_the_token(closed: Client) -> None:
+def test_page_gets_a_cookie_for_the_token(closed: Client) -> None:
     answer = closed.request("POST", "/api/session", json={"token": TOKEN})
     assert answer.status_code == 204
     cookie = answer.headers["set-cookie"]
