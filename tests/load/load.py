@@ -35,6 +35,8 @@ except ImportError:  # not on Windows
 
 RECORDS = 10
 GUARD = struct.pack("<i", -1)
+READERS = 2 * 16 + 2
+"""Descriptors of the reading connections that a store keeps, and of the journal."""
 
 
 @attrs.define
@@ -129,7 +131,7 @@ async def loaded(process: subprocess.Popen[str], connections: int, seconds: floa
     acqs = sorted(interval for client in clients for interval in client.acqs)
     assert all(last < first for (_, last), (first, _) in pairwise(acqs)), "two puts got the same acq"
     for _ in range(100):
-        if measured(process)[1] <= at_rest[1] + 8 * 3:
+        if measured(process)[1] <= at_rest[1] + READERS:
             break
         await asyncio.sleep(0.1)
     report: dict[str, Any] = {"connections": connections, "seconds": seconds, "failures": failures}

@@ -58,7 +58,7 @@ def listed(table: Any) -> str:
     try:
         return repr(table.to_pylist())
     except (OverflowError, ValueError):  # times within Arrow's range but outside Python's
-        return table.to_string(preview_cols=10, show_field_metadata=False)  # type: ignore[no-any-return]
+        return "\n".join(column.to_string(window=len(table)) for column in table.itercolumns())
 
 
 @settings(deadline=None, max_examples=examples(100), suppress_health_check=list(HealthCheck))
