@@ -19,7 +19,7 @@ from tsmodel.errors import SessionError, SpoolFullError, StoreError, StoreFormat
 from tsmodel.server import serve_in_thread
 from tsmodel.session.forwarding import Forwarder
 from tsmodel.store import open_store
-from tsmodel.store.spool_file import DrainerLock
+from tsmodel.store.spool_file import DrainerLock, SpoolFile
 
 SOON = Retry(attempts=1, settle="100ms")
 GETACQ_ANSWER, PUT_ANSWER = 20, 28
@@ -95,6 +95,19 @@ def test_puts_are_spooled_and_sent_in_order(tmp_path: Path, opened: Opener) -> N
             session.add_all(rows(1, first=10, cid=1))
             assert session.flush().count == 1
         assert caps(tmp_path) == list(range(11))
+
+
+def test_idle_drainer_keeps_the_error_of_a_flush_that_fails_meanwhile(tmp_path: Path) -> None:
+    file = SpoolFile(str(tmp_path / "edge.spool"))
+    file.prepare(["here"])
+    forwarder = Forwarder(file, "here", 0.1)
+    turn = forwarder.turn(DrainerLock(file.path))
+    next(turn)
+    empty = file.totals()
+    forwarder.error = "connecting failed"
+    with pytest.raises(StopIteration):
+        turn.send(empty)
+    assert forwarder.error == "connecting failed"
 
 
 def test_session_opens_without_the_server_and_the_next_one_drains(tmp_path: Path, opened: Opener) -> None:

@@ -201,11 +201,13 @@ class Forwarder:
     def turn(self, lock: DrainerLock) -> Work[tuple[float, bool]]:
         """Sends or reconciles the next puts, if this drainer holds the lock. Returns the seconds until the next turn, and
         whether a new put ends that wait."""
+        earlier = self.error
         try:
             totals: Totals = yield Block(self.file.totals)
             if not totals.puts:
                 lock.give_back()
-                self._fine()
+                if self.error is earlier:  # a flush may have failed since the puts were counted
+                    self._fine()
                 return _IDLE, True
             self.is_elsewhere = not (yield Block(lock.take))
             if self.is_elsewhere:
